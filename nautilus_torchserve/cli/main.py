@@ -12,6 +12,7 @@ PANELS = {
         "new": "Write a bundle: model definitions, handlers, strategies.",
     },
     "Models": {
+        "leak": "Prove that features of your own know nothing of the future.",
         "train": "Fit a model and write its run folder.",
         "pack": "Pack a run folder into a model archive.",
         "keys": "Make, revoke and list the keys that sign archives.",

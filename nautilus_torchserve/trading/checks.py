@@ -16,4 +16,4 @@ def expect(condition: bool, message: str) -> None:
         The expectation and the value: ``"window of at least 1 trade, got 0"``.
     """
     if not condition:
-        raise BadSetting(f"expected {message.replace(', was ', ', got ')}")
+        raise BadSetting(f"expected {message}")

@@ -83,22 +83,14 @@ class Prediction(Data):
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain types, as the schema wants them: a map is a list of pairs."""
-        return {
+        converted = {
             "instrument_id": self.instrument_id.value,
-            "model": self.model,
-            "version": self.version,
-            "archive_digest": self.archive_digest,
             "outputs": list(self.outputs.items()),
-            "feature_ts": self.feature_ts,
-            "latency_ns": self.latency_ns,
             "status": str(self.status),
-            "split": self.split,
             "leaving": self.pending_version_change,
-            "number": self.number,
             "type": "Prediction",
-            "ts_event": self.ts_event,
-            "ts_init": self.ts_init,
         }
+        return {name: converted[name] if name in converted else getattr(self, name) for name in self._schema.names}
 
     def to_arrow(self) -> pa.RecordBatch:
         """Return a batch of one row; NautilusTrader 1.231 would make JSON of the map."""

@@ -34,7 +34,7 @@ from nautilus_torchserve.market.trades.load import load_files
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, implied_quotes
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
-from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.instruments import quote_ticks, trade_ticks
 
 START = 1_704_067_200_000_000_000
 SECOND = 10**9
@@ -92,8 +92,8 @@ def test_a_catalog_of_several_precisions_is_read_and_written_as_it_is(data: st.D
             ParquetDataCatalog(folder).write_data(file)
         trades = load_catalog(Path(folder))
         objects = trade_ticks(trades)
-        bid, ask = implied_quotes(trades)
-        quotes = to_quote_ticks(trades.instrument, bid, ask, trades.size, trades.ts_event, trades.ts_init)
+        bid, _ = implied_quotes(trades)
+        quotes = quote_ticks(trades)
 
     written = [tick for file in ticks for tick in file]
     instrument = trades.instrument

@@ -51,7 +51,7 @@ def test_tardis_quotes_have_both_times_and_name_their_instrument(tmp_path: Path,
     assert quotes.ask_price.tolist() == [968250, 968300]
     assert quotes.bid_size.tolist() == [20, 0]
     assert quotes.ask_size.tolist() == [10, 5]
-    assert quotes.mid_prices().tolist() == [9682.25, 9682.625]
+    assert quotes.prices().tolist() == [9682.25, 9682.625]
     assert quotes.notes == ()
 
 

@@ -32,5 +32,5 @@ def test_no_time_at_all_is_refused(text: str) -> None:
 
 
 @given(st.integers(min_value=1, max_value=10**12 - 1))
-def test_what_is_written_reads_back(duration_ns: int) -> None:
+def test_a_formatted_duration_parses_back(duration_ns: int) -> None:
     assert parse_duration(format_duration(duration_ns)) == duration_ns

@@ -21,7 +21,7 @@ def predictions(predict: Callable[..., Prediction]) -> list[Prediction]:
     ]
 
 
-def test_a_catalog_gives_back_what_was_written(predictions: list[Prediction], tmp_path: Path) -> None:
+def test_a_catalog_returns_the_predictions_written(predictions: list[Prediction], tmp_path: Path) -> None:
     catalog = ParquetDataCatalog(tmp_path)
     catalog.write_data(predictions)
 
@@ -34,7 +34,7 @@ def test_a_catalog_gives_back_what_was_written(predictions: list[Prediction], tm
     assert list(back[0].outputs) == ["buy", "sell", "hold"]
 
 
-def test_bytes_give_back_what_was_packed(predictions: list[Prediction]) -> None:
+def test_bytes_unpack_to_the_predictions_packed(predictions: list[Prediction]) -> None:
     first = predictions[0]
 
     back = Prediction.from_bytes(first.to_bytes())

@@ -55,8 +55,8 @@ venue = BacktestVenueConfig(
 with tempfile.TemporaryDirectory() as folder:
     write_catalog(trades, instrument, Path(folder))
     data = [
-        BacktestDataConfig(catalog_path=folder, data_cls=each, instrument_id=instrument.id)
-        for each in (TradeTick, QuoteTick)
+        BacktestDataConfig(catalog_path=folder, data_cls=kind, instrument_id=instrument.id)
+        for kind in (TradeTick, QuoteTick)
     ]
     engine = BacktestEngineConfig(
         actors=[importable_actor(actor)], strategies=[importable_strategy(strategy)],
@@ -113,7 +113,7 @@ def run_latest(server: TorchServe, *arguments: str | Path) -> Any:
 def without_measured(summary: Any) -> Any:
     """Leave out what was measured, of each instrument too."""
     if isinstance(summary, list):
-        return [without_measured(each) for each in summary]
+        return [without_measured(part) for part in summary]
     if isinstance(summary, dict):
         return {name: without_measured(value) for name, value in summary.items() if name not in MEASURED}
     return summary

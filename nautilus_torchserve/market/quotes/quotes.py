@@ -3,6 +3,7 @@
 import hashlib
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +50,11 @@ class Quotes:
     """What was assumed, left out or changed in reading them, a sentence each."""
     lines: FileRows | None = None
     """Line numbers in the file; None for quotes that are not from one."""
+    catalog: Path | None = None
+    """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
+
+    simulated = False
+    """Quotes are not simulated."""
 
     def __len__(self) -> int:
         return len(self.bid_price)
@@ -74,7 +80,7 @@ class Quotes:
         """Return the place of a quote for messages: its line in a file, else its row and time."""
         return place(self.lines, row, int(self.ts_event[row]))
 
-    def mid_prices(self) -> NDArray[np.float64]:
+    def prices(self) -> NDArray[np.float64]:
         """Return the middle of bid and ask in quote currency, float64 [n]: one rounded division of an exact sum."""
         return (self.bid_price + self.ask_price) / (2 * 10.0**self.instrument.price_precision)
 

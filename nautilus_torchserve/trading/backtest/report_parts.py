@@ -13,8 +13,7 @@ from nautilus_torchserve.reporting.backtest.summary import account_figures
 from nautilus_torchserve.reporting.fragments import moment
 from nautilus_torchserve.scores.latency import percentiles_ms
 from nautilus_torchserve.serving.model_metadata import FitRecord, ModelMetadata
-from nautilus_torchserve.trading.backtest.holdout import MarketData, SampleKind, utc
-from nautilus_torchserve.trading.backtest.recorder import Ruin
+from nautilus_torchserve.trading.backtest.holdout import MarketData, utc
 from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult, TradingResult
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.durations import format_duration
@@ -136,7 +135,8 @@ def notes_on_events(settings: RunSettings, run: BacktestResult, result: Instrume
     if run.gave_up:
         notes.insert(0, f"THE MODEL STOPPED ANSWERING: no predictions after {settings.max_failures} failures in a row.")
     if result.ruin is not None:
-        notes.insert(0, describe_ruin(result.ruin, run.currency))
+        equity = f"{result.ruin.equity:,.2f} {run.currency} at {moment(result.ruin.ts_ns)}"
+        notes.insert(0, f"RUINED: equity of {equity}; positions were closed at market and trading stopped.")
     if result.refused_orders:
         notes.append(f"{result.refused_orders:,} orders were denied or rejected; the last: {result.last_refused_order}")
     if result.failed:
@@ -157,19 +157,6 @@ def notes_on_events(settings: RunSettings, run: BacktestResult, result: Instrume
     if result.not_arrived:
         notes.append(f"{result.not_arrived:,} responses were due only after the last {noun} and never took effect.")
     return notes
-
-
-def sample_warnings(in_sample: SampleKind, sample_note: str) -> tuple[str, ...]:
-    """Return the warnings of a page whose numbers may be in sample."""
-    return () if in_sample is False else (sample_note,)
-
-
-def describe_ruin(ruin: Ruin, currency: str) -> str:
-    """Return a sentence about a ruined account."""
-    return (
-        f"RUINED: equity of {ruin.equity:,.2f} {currency} at {moment(ruin.ts_ns)}; positions were closed at "
-        "market and trading stopped."
-    )
 
 
 def describe_latency(settings: RunSettings) -> str:
@@ -201,15 +188,6 @@ def note_on_margin(definition: Definition) -> str:
         f"Funding is not simulated. A position requires a margin of {margin * 100:g}% of its value, which is "
         "checked at the start only."
     )
-
-
-def model_summary(settings: RunSettings, metadata: ModelMetadata) -> dict[str, Any]:
-    """Return name, version and digest of the model."""
-    return {
-        "model": settings.model,
-        "version": metadata.version,
-        "archive_digest": metadata.archive_digest,
-    }
 
 
 def trading_summary(result: TradingResult) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """User options for the instruments of a run."""
 
-from dataclasses import dataclass
 from decimal import Decimal
 
+import msgspec
 from nautilus_trader.model.objects import FIXED_PRECISION
 
 from nautilus_torchserve.trading.checks import BadSetting
@@ -11,8 +11,7 @@ LARGEST = 10**12
 """Steps and multipliers stay below; NautilusTrader holds values up to some 1e13."""
 
 
-@dataclass(frozen=True)
-class InstrumentOptions:
+class InstrumentOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Definitions and single properties of a run's instruments; what is None is looked up or inferred.
 
     Raises

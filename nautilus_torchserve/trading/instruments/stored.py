@@ -43,7 +43,7 @@ def read_json(path: Path) -> list[Instrument]:
     objects = content if isinstance(content, list) else [content]
     if not objects:
         raise BadData(f"{path}: expected at least 1 instrument, got an empty list")
-    return [_from_object(each, f"{path}: instrument {number}") for number, each in enumerate(objects, 1)]
+    return [_from_object(fields, f"{path}: instrument {number}") for number, fields in enumerate(objects, 1)]
 
 
 def from_values(values: dict[str, Any], source: str) -> Instrument:

@@ -66,6 +66,6 @@ def _provider(instrument_ids: Iterable[InstrumentId]) -> InstrumentProviderConfi
     for instrument_id in wanted:
         expect(
             instrument_id.venue.value == CLIENT,
-            f"instruments of venue {CLIENT} (BTCUSDT-PERP.BINANCE), was {instrument_id}",
+            f"instruments of venue {CLIENT} (BTCUSDT-PERP.BINANCE), got {instrument_id}",
         )
     return InstrumentProviderConfig(load_ids=wanted)

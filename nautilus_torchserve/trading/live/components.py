@@ -36,8 +36,8 @@ def fetch_metadata(settings: LiveSettings) -> ModelMetadata:
         No server can be reached, or the model was trained on other features than the actor computes.
     """
     actor, live = settings.model.actor, live_table(settings)
-    expect("url" in actor, "model.actor.url, was none")
-    expect(isinstance(actor["url"], str), f"model.actor.url as a text, was {actor['url']!r}")
+    expect("url" in actor, "model.actor.url, got none")
+    expect(isinstance(actor["url"], str), f"model.actor.url as a text, got {actor['url']!r}")
     tokens = server_tokens(actor["url"], config_from(DispatcherConfig, live, "model.actor.live"), fixed_token(settings))
     metadata = _first_metadata([actor["url"], *live.get("fallback_urls", [])], settings, tokens)
     schema, trained_on = actor_config(settings, metadata).feature_schema(), metadata.feature_schema
@@ -58,7 +58,7 @@ def live_table(settings: LiveSettings) -> Mapping[str, Any]:
         It is no table.
     """
     live = settings.model.actor.get("live", {})
-    expect(isinstance(live, dict), f"model.actor.live as a table, was {live!r}")
+    expect(isinstance(live, dict), f"model.actor.live as a table, got {live!r}")
     return live
 
 
@@ -106,8 +106,10 @@ def actor_config(settings: LiveSettings, metadata: ModelMetadata | None) -> Mode
         A field is unknown, missing, of the wrong type or makes no sense.
     """
     kind: type[ModelActorConfig] = load_object(settings.model.trading.actor_config)
-    from_metadata = {} if metadata is None else kind.metadata_fields(metadata)
-    return config_from(kind, {"model": settings.model.name, **from_metadata, **settings.model.actor}, "model.actor")
+    fields = {"model": settings.model.name, **({} if metadata is None else kind.metadata_fields(metadata))}
+    if settings.model.spec is not None and "spec" in kind.__struct_fields__:
+        fields["spec"] = settings.model.spec
+    return config_from(kind, {**fields, **settings.model.actor}, "model.actor")
 
 
 def strategy_configs(
@@ -122,7 +124,7 @@ def strategy_configs(
     """
     for name, follows_from in (("instrument_id", "model.actor"), ("close_on_stop", "node.flatten_on_stop")):
         expect(
-            name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), was one with it"
+            name not in settings.strategy, f"strategy without {name} (it follows from {follows_from}), got one with it"
         )
     instrument_ids = actor.subjects()
     for instrument_id in [] if settings.is_real else instrument_ids:
@@ -135,6 +137,8 @@ def strategy_configs(
     path = settings.model.trading.strategy_config
     assert path is not None  # as the settings have checked
     kind: type[PredictionStrategyConfig] = load_object(path)
+    if not (isinstance(kind, type) and issubclass(kind, PredictionStrategyConfig)):
+        raise BadSetting(f"model.strategy: expected a PredictionStrategyConfig at {path}, got {kind!r:.80}")
     fields = {**settings.strategy, "close_on_stop": settings.node.flatten_on_stop}
     if metadata is not None:
         fields = kind.complete_fields(fields, metadata)
@@ -154,24 +158,6 @@ def _about(settings: LiveSettings, actor: ModelActorConfig, instrument_id: Instr
     owned = {"external_order_claims": [str(instrument_id)], "oms_type": "NETTING"} if settings.is_real else {}
     tag = {} if "instrument_id" in actor.__struct_fields__ else {"order_id_tag": order_id_tag(instrument_id)}
     return {"instrument_id": str(instrument_id), **owned, **tag}
-
-
-def named_config(config_path: str, fields: Mapping[str, Any], place: str) -> Any:
-    """Return a config of any class.
-
-    Parameters
-    ----------
-    config_path : str
-        ``module:Class``.
-    place : str
-        Where the fields stand in the file, for messages.
-
-    Raises
-    ------
-    BadSetting
-        There is no such class, or the fields are not its own.
-    """
-    return config_from(named(config_path, f"{place}.config_path"), fields, place)
 
 
 def named(path: str, place: str) -> type:

@@ -24,7 +24,7 @@ from nautilus_torchserve.trading.backtest.engine import importable_actor, import
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.live import binance
 from nautilus_torchserve.trading.live.audit.actor import AuditActorConfig
-from nautilus_torchserve.trading.live.components import actor_config, named, named_config, strategy_configs
+from nautilus_torchserve.trading.live.components import actor_config, config_from, named, strategy_configs
 from nautilus_torchserve.trading.live.metrics.actor import MetricsActor, MetricsActorConfig
 from nautilus_torchserve.trading.live.paper import SandboxLiveExecClientFactory, paper_client
 from nautilus_torchserve.trading.live.replay.client import ReplayDataClientConfig, ReplayDataClientFactory
@@ -139,7 +139,7 @@ def _catalogs(settings: LiveSettings) -> list[DataCatalogConfig]:
     catalog = settings.node.catalog
     if catalog is None:
         return []
-    expect(Path(catalog).is_dir(), f"node.catalog: the folder of a catalog, was {catalog}")
+    expect(Path(catalog).is_dir(), f"node.catalog: the folder of a catalog, got {catalog}")
     return [DataCatalogConfig(path=str(Path(catalog).resolve()))]
 
 
@@ -160,11 +160,11 @@ def _check_limits(settings: LiveSettings, instrument_ids: list[InstrumentId]) ->
     expect(
         limited <= names,
         f"risk.max_notional_per_order of instruments traded ({', '.join(sorted(names))}), "
-        f"was of {', '.join(sorted(limited - names))}",
+        f"got those of {', '.join(sorted(limited - names))}",
     )
     expect(
         not settings.is_real or names <= limited,
-        f"risk.max_notional_per_order of each instrument, was none of {', '.join(sorted(names - limited))}",
+        f"risk.max_notional_per_order of each instrument, got none of {', '.join(sorted(names - limited))}",
     )
 
 
@@ -195,7 +195,8 @@ def _adapter(chosen: AdapterMarket | AdapterExecution, place: str) -> Client:
     secrets = {
         name: environment_value(variable, f"{place}.config_env.{name}") for name, variable in chosen.config_env.items()
     }
-    config = named_config(chosen.config_path, {**chosen.config, **secrets}, f"{place}.config")
+    kind = named(chosen.config_path, f"{place}.config_path")
+    config = config_from(kind, {**chosen.config, **secrets}, f"{place}.config")
     return chosen.name, config, named(chosen.factory, f"{place}.factory")
 
 
@@ -218,7 +219,7 @@ def announcement(settings: LiveSettings) -> str:
             "REAL ORDERS" if settings.is_real else "paper trading",
             f"  data              {market_in_words(settings)}",
             f"  orders            {_execution(settings)}",
-            f"  trades            {actor.get('instrument_id') or ', '.join(actor.get('bar_types', []))}",
+            f"  trades            {_traded(settings)}",
             f"  model             {settings.model.name} at {actor.get('url', 'nowhere')}",
             f"  size              {settings.strategy.get('trade_size', 'none')}",
             f"  largest position  {settings.strategy.get('max_position', 'no limit but the size')}",
@@ -230,6 +231,11 @@ def announcement(settings: LiveSettings) -> str:
             f"  when it stops     {'positions are closed' if settings.node.flatten_on_stop else 'positions stay'}",
         )
     )
+
+
+def _traded(settings: LiveSettings) -> str:
+    actor = settings.model.actor
+    return actor.get("instrument_id") or ", ".join(actor.get("bar_types", actor.get("instrument_ids", [])))
 
 
 def market_in_words(settings: LiveSettings) -> str:

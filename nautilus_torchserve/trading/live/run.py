@@ -20,7 +20,7 @@ from nautilus_torchserve.trading.inference.config import DispatcherConfig
 from nautilus_torchserve.trading.live.audit.actor import AuditActor
 from nautilus_torchserve.trading.live.components import fetch_metadata, fixed_token, live_table, with_own_server
 from nautilus_torchserve.trading.live.node import build_node
-from nautilus_torchserve.trading.live.risk.guard import RiskGuard, RiskGuardConfig, begin_day, utc_day
+from nautilus_torchserve.trading.live.risk.guard import RiskGuard, begin_day, utc_day
 from nautilus_torchserve.trading.live.run_record import RunRecord
 from nautilus_torchserve.trading.live.run_summary import Ending, LoopLag, RunFailed, run_summary
 from nautilus_torchserve.trading.live.settings import LiveSettings
@@ -152,14 +152,7 @@ def _parts(settings: LiveSettings, node: TradingNode, instrument_ids: list[Instr
     risk = settings.risk
     state_file = None if risk.state_file is None else Path(risk.state_file)
     day = begin_day(state_file, utc_day(node.kernel.clock.timestamp_ns()), resume)
-    config = RiskGuardConfig(
-        instrument_ids=instrument_ids,
-        max_daily_loss=risk.max_daily_loss,
-        kill_file=risk.kill_file,
-        state_file=risk.state_file,
-        check_every_ms=risk.check_every_ms,
-    )
-    guard = RiskGuard(config, day, on_halt=ended.put_nowait)
+    guard = RiskGuard(instrument_ids, risk, day, on_halt=ended.put_nowait)
     node.trader.add_actor(guard)
     max_failures = live_table(settings).get("failures_to_open", DispatcherConfig().failures_to_open)
     record = RunRecord(node.kernel.msgbus, settings.model.name, instrument_ids, ended.put_nowait, max_failures)

@@ -1,7 +1,6 @@
 """The settings of a live run: where data come from, where orders go, which model, which limits."""
 
 import hashlib
-from dataclasses import fields
 from decimal import Decimal
 from typing import Any
 
@@ -9,7 +8,7 @@ import msgspec
 from nautilus_trader.model.objects import Money
 
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
-from nautilus_torchserve.models.spec import Trading, load_object
+from nautilus_torchserve.models.spec import ModelSpec, Trading, load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
@@ -44,15 +43,15 @@ class NodeSettings(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         levels = ("DEBUG", "INFO", "WARNING", "ERROR", "OFF")
-        expect(self.log_level in levels, f"log_level of {', '.join(levels)}, was {self.log_level}")
-        expect("-" in self.trader_id.strip("-"), f"trader_id such as LIVE-001, was {self.trader_id!r}")
+        expect(self.log_level in levels, f"log_level of {', '.join(levels)}, got {self.log_level}")
+        expect("-" in self.trader_id.strip("-"), f"trader_id such as LIVE-001, got {self.trader_id!r}")
         for name in ("connect_within_s", "flat_within_s"):
-            expect(getattr(self, name) > 0, f"{name} above 0, was {getattr(self, name):g}")
-        expect(self.settle_s >= 0, f"settle_s of at least 0, was {self.settle_s:g}")
+            expect(getattr(self, name) > 0, f"{name} above 0, got {getattr(self, name):g}")
+        expect(self.settle_s >= 0, f"settle_s of at least 0, got {self.settle_s:g}")
 
 
-class ReplayMarket(_Section, frozen=True, kw_only=True, tag="replay", tag_field="kind"):
-    """``[market] kind = "replay"``: recorded data, as if they came in now."""
+class ReplayMarket(_Section, InstrumentOptions, frozen=True, kw_only=True, tag="replay", tag_field="kind"):
+    """``[market] kind = "replay"``: recorded data, as if they came in now; see `InstrumentOptions`, too."""
 
     trades: str | None = None
     """CSV file or NautilusTrader catalog of one instrument's trades."""
@@ -81,30 +80,16 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, tag="replay", tag_field=
     """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
     allow_jumps: bool = False
     """Whether prices that jump as at an unadjusted split are let through."""
-    instrument_definition: list[str] = []
-    """Definitions of the instruments: this and the next six are fields of `InstrumentOptions`."""
-    tick_size: Decimal | None = None
-    """Smallest price change."""
-    lot_size: Decimal | None = None
-    """Smallest order size, and the step of larger ones."""
-    multiplier: Decimal | None = None
-    """Units of the underlying in a size of 1."""
-    inverse: bool = False
-    """Whether profit is paid in the base currency."""
-    currency: str | None = None
-    """Quote currency of the instruments, where their symbols do not name it."""
-    margin: Decimal | None = None
-    """Margin of a position as a share of its value."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         sources = [name for name in ("trades", "bars", "simulate") if getattr(self, name)]
-        expect(len(sources) == 1, f"one of trades, bars and simulate, was {' and '.join(sources) or 'none'}")
+        expect(len(sources) == 1, f"one of trades, bars and simulate, got {' and '.join(sources) or 'none'}")
         files = len(self.bars) or 1
-        expect(len(self.instruments) in (0, files), f"instruments of {files} or none, was {len(self.instruments)}")
-        expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), was {self.speed:g}")
-        expect(self.warm_up >= 0, f"warm_up of at least 0, was {self.warm_up}")
-        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, was {self.fee_bps}")
-        self.instrument_options  # noqa: B018  (raises for what no instrument can have)
+        expect(len(self.instruments) in (0, files), f"instruments of {files} or none, got {len(self.instruments)}")
+        expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), got {self.speed:g}")
+        expect(self.warm_up >= 0, f"warm_up of at least 0, got {self.warm_up}")
+        expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, got {self.fee_bps}")
         _ = self.read
 
     @property
@@ -120,12 +105,6 @@ class ReplayMarket(_Section, frozen=True, kw_only=True, tag="replay", tag_field=
             return ReadOptions(self.stamp, self.timezone, self.allow_jumps)
         except BadReadOption as error:
             raise BadSetting(str(error)) from None
-
-    @property
-    def instrument_options(self) -> InstrumentOptions:
-        """Definition of the instruments beyond their data."""
-        options = {field.name: getattr(self, field.name) for field in fields(InstrumentOptions)}
-        return InstrumentOptions(**{**options, "instrument_definition": tuple(self.instrument_definition)})
 
 
 class BinanceMarket(_Section, frozen=True, kw_only=True, tag="binance", tag_field="kind"):
@@ -148,7 +127,7 @@ class BinanceMarket(_Section, frozen=True, kw_only=True, tag="binance", tag_fiel
 
     def __post_init__(self) -> None:
         names = ("testnet", "live")
-        expect(self.environment in names, f"environment of {' or '.join(names)}, was {self.environment!r}")
+        expect(self.environment in names, f"environment of {' or '.join(names)}, got {self.environment!r}")
 
 
 class _Adapter(_Section, frozen=True, kw_only=True):
@@ -183,8 +162,8 @@ class SandboxExecution(_Section, frozen=True, kw_only=True, tag="sandbox", tag_f
             amount = Money.from_str(self.balance).as_decimal()
         except (ValueError, TypeError, OverflowError):
             amount = None
-        expect(amount is not None and amount > 0, f"balance of an amount above 0 like 10000 USDT, was {self.balance!r}")
-        expect(self.leverage > 0, f"leverage above 0, was {self.leverage}")
+        expect(amount is not None and amount > 0, f"balance of an amount above 0 like 10000 USDT, got {self.balance!r}")
+        expect(self.leverage > 0, f"leverage above 0, got {self.leverage}")
 
 
 class BinanceExecution(_Section, frozen=True, kw_only=True, tag="binance", tag_field="kind"):
@@ -206,29 +185,42 @@ class AdapterExecution(_Adapter, frozen=True, kw_only=True, tag="adapter", tag_f
 class ModelSettings(_Section, frozen=True, kw_only=True):
     """``[model]``: the model, and the actor that uses it."""
 
-    kind: str
-    """Name of a built-in model that is traded live, ``tick`` or ``price``, or ``package.module:SPEC`` of your own."""
+    kind: str | None = None
+    """Name of a built-in model that is traded live, ``tick`` or ``price``."""
+    spec: str | None = None
+    """Spec of a model of your own, in place of ``kind``: ``model_defs.my_model:SPEC`` or ``model_defs/my_model.py``."""
+    strategy: str | None = None
+    """The strategy, ``my_strategies:Momentum`` with ``MomentumConfig`` beside it; None takes the spec's."""
     actor: dict[str, Any]
     """Fields of the actor's config; those that follow from the model's metadata may be left out."""
     wait_for_model: bool = False
     """Start although the model cannot be reached yet: then window, gap and horizon have to be given."""
 
     def __post_init__(self) -> None:
-        trading = spec_of(self.kind).trading
-        is_live = trading is not None and trading.strategy_config is not None and load_object(trading.actor).can_be_live
-        expect(is_live, f"kind of a model that is traded live, was {self.kind!r}")
+        given = [name for name in ("kind", "spec") if getattr(self, name) is not None]
+        expect(len(given) == 1, f"one of model.kind and model.spec, got {' and '.join(given) or 'none'}")
+        trading = self.trading
+        expect(
+            trading.strategy_config is not None,
+            f"model.strategy with {self.spec or self.kind} (my_strategies:Name), got none",
+        )
+        is_live = load_object(trading.actor).can_be_live
+        expect(is_live, f"a model that is traded live, got {self.spec or self.kind!r}")
 
     @property
     def trading(self) -> Trading:
         """Actor and strategy of the model."""
-        trading = spec_of(self.kind).trading
-        assert trading is not None
-        return trading
+        trading = self._spec.trading
+        return trading if self.strategy is None else trading.with_strategy(self.strategy)
 
     @property
     def name(self) -> str:
         """The model's name at its servers."""
-        return self.actor.get("model", spec_of(self.kind).name)
+        return self.actor.get("model", self._spec.name)
+
+    @property
+    def _spec(self) -> ModelSpec:
+        return spec_of(self.spec or self.kind or "")
 
 
 class RiskSettings(_Section, frozen=True, kw_only=True):
@@ -250,10 +242,10 @@ class RiskSettings(_Section, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         loss = self.max_daily_loss
-        expect(loss is None or loss > 0, f"max_daily_loss above 0, was {loss}")
-        expect(10 <= self.check_every_ms <= 10_000, f"check_every_ms of 10 to 10000, was {self.check_every_ms}")
+        expect(loss is None or loss > 0, f"max_daily_loss above 0, got {loss}")
+        expect(10 <= self.check_every_ms <= 10_000, f"check_every_ms of 10 to 10000, got {self.check_every_ms}")
         for instrument_id, most in self.max_notional_per_order.items():
-            expect(most > 0, f"max_notional_per_order of {instrument_id} above 0, was {most}")
+            expect(most > 0, f"max_notional_per_order of {instrument_id} above 0, got {most}")
 
 
 class AuditSettings(_Section, frozen=True, kw_only=True):
@@ -311,14 +303,14 @@ class LiveSettings(_Section, frozen=True, kw_only=True):
         if isinstance(self.execution, BinanceExecution):
             expect(
                 isinstance(self.market, BinanceMarket),
-                f"market kind binance (execution binance takes its key), was {type(self.market).__name__}",
+                f"market kind binance (execution binance takes its key), got {type(self.market).__name__}",
             )
         if self.is_real:
-            expect(not isinstance(self.market, ReplayMarket), "execution kind sandbox for a replay, was a real one")
-            expect(self.risk.max_daily_loss is not None, "risk.max_daily_loss for real execution, was none")
-            expect(bool(self.risk.max_notional_per_order), "risk.max_notional_per_order for real execution, was none")
-            expect(self.risk.state_file is not None, "risk.state_file for real execution, was none")
-            expect("max_position" in self.strategy, "strategy.max_position for real execution, was none")
+            expect(not isinstance(self.market, ReplayMarket), "execution kind sandbox for a replay, got a real one")
+            expect(self.risk.max_daily_loss is not None, "risk.max_daily_loss for real execution, got none")
+            expect(bool(self.risk.max_notional_per_order), "risk.max_notional_per_order for real execution, got none")
+            expect(self.risk.state_file is not None, "risk.state_file for real execution, got none")
+            expect("max_position" in self.strategy, "strategy.max_position for real execution, got none")
 
     @property
     def is_real(self) -> bool:

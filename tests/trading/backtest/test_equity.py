@@ -84,8 +84,8 @@ def slowly(markets: list[MarkedMarket]) -> list[tuple[int, float]]:
         else:
             last[number] = Decimal(what)
         equity = START
-        for each, fill in booked.items():
-            equity += fill.gain + fill.position * markets[each].contract.gain(fill.price, last[each])
+        for name, fill in booked.items():
+            equity += fill.gain + fill.position * markets[name].contract.gain(fill.price, last[name])
         if kind and kinds and kinds[-1] and points[-1][0] == ts:
             points[-1] = (ts, float(equity))  # after all fills of a time
         else:
@@ -101,9 +101,9 @@ def test_equity_is_that_of_a_loop_over_every_event_and_fill(kinds: list[tuple[st
     pieces = list(equity_pieces(markets, START, piece))
 
     expected = slowly(markets)
-    assert np.concatenate([each.ts_ns for each in pieces]).tolist() == [ts for ts, _ in expected]
+    assert np.concatenate([part.ts_ns for part in pieces]).tolist() == [ts for ts, _ in expected]
     np.testing.assert_allclose(
-        np.concatenate([each.equity for each in pieces]), [equity for _, equity in expected], rtol=0, atol=1e-8
+        np.concatenate([part.equity for part in pieces]), [equity for _, equity in expected], rtol=0, atol=1e-8
     )
 
 

@@ -13,7 +13,7 @@ FLOAT32 = st.floats(width=32, allow_nan=False)
 
 
 @given(st.lists(st.tuples(INT64, INT64, INT64, INT64, FLOAT32, FLOAT32), max_size=8))
-def test_columns_hold_what_was_added(rows: list[tuple]) -> None:
+def test_columns_hold_the_added_predictions(rows: list[tuple]) -> None:
     log = PredictionLog(("sell", "buy"))
     for ts_event, ts_init, latency_ns, number, buy, sell in rows:
         log.add(

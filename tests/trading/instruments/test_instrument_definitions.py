@@ -51,10 +51,10 @@ def test_a_catalog_whose_definitions_cannot_be_read_is_refused(tmp_path: Path) -
 @BY_KIND
 def test_a_catalogs_definition_is_used_as_it_is(kind: str, tmp_path: Path) -> None:
     defined = DEFINED[kind]
-    found = trades_of(defined)
+    data = trades_of(defined)
     catalog = ParquetDataCatalog(tmp_path)
     catalog.write_data([defined])
-    catalog.write_data(trade_ticks(conform(found, defined)))
+    catalog.write_data(trade_ticks(conform(data, defined)))
 
     definition = resolve(load(tmp_path, 0, 1), NOTHING)
 
@@ -68,14 +68,14 @@ def test_nautilus_json_is_used_as_it_is_whatever_the_numbers_are_written_as(kind
     defined, path = DEFINED[kind], tmp_path / "instrument.json"
     values = to_values(defined)
     numbers = {name: float(values[name]) for name in ("margin_init", "taker_fee", "maker_fee")}
-    known = {name: each for name, each in values.items() if each is not None and name not in ("ts_event", "ts_init")}
+    known = {name: value for name, value in values.items() if value is not None and name not in ("ts_event", "ts_init")}
     path.write_text(json.dumps({**known, **numbers}))
 
     definition = resolve(trades_of(defined), InstrumentOptions(instrument_definition=(str(path),)))
 
-    found = to_values(definition.instrument)
+    resolved = to_values(definition.instrument)
     for name, value in values.items():
-        same = Decimal(found[name]) == Decimal(value) if name in numbers else found[name] == value
+        same = Decimal(resolved[name]) == Decimal(value) if name in numbers else resolved[name] == value
         assert same, name
 
 
@@ -83,7 +83,7 @@ def test_nautilus_json_is_used_as_it_is_whatever_the_numbers_are_written_as(kind
 def test_every_contract_of_the_table_can_be_traded(name: str) -> None:
     contract = by_name(name)
     assert contract is not None
-    data = trades_at([str(each) for each in (contract.ticks or (Decimal("0.1"),))[:1] * 3], *name.rpartition(".")[::2])
+    data = trades_at([str(tick) for tick in (contract.ticks or (Decimal("0.1"),))[:1] * 3], *name.rpartition(".")[::2])
     data = replace(data, instrument=replace(data.instrument, symbol=name.split(".")[0], venue="X"))
 
     instrument = of_contract(data, contract).instrument
@@ -147,7 +147,7 @@ def test_unknown_instruments_name_the_missing_option(symbol: str, venue: str, re
 
 def options(**given: str | bool) -> InstrumentOptions:
     texts = {"currency", "instrument_definition", "inverse"}
-    return InstrumentOptions(**{name: each if name in texts else Decimal(each) for name, each in given.items()})  # type: ignore[arg-type]
+    return InstrumentOptions(**{name: value if name in texts else Decimal(value) for name, value in given.items()})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -206,7 +206,7 @@ def test_options_define_what_symbols_leave_open(
 def test_every_property_names_its_source() -> None:
     definition = resolve(trades_at(["1.5"]), options(margin="0.1"), fee_bps=2.0)
 
-    assert {name: each["from"] for name, each in definition.as_dict().items() if name != "engine_id"} == {
+    assert {name: field["from"] for name, field in definition.as_dict().items() if name != "engine_id"} == {
         "type": "the symbol",
         "tick_size": "the decimals of the data",
         "lot_size": "the decimals of the data",
@@ -232,15 +232,15 @@ def test_a_fee_is_the_options_else_the_definitions_else_the_default(tmp_path: Pa
 def test_definitions_are_matched_by_name_else_by_order(tmp_path: Path) -> None:
     both = [DEFINED["inverse"], DEFINED["future"]]
     path = tmp_path / "two.json"
-    path.write_text(json.dumps([to_values(each) for each in both]))
-    named = [trades_of(each) for each in reversed(both)]
+    path.write_text(json.dumps([to_values(instrument) for instrument in both]))
+    named = [trades_of(instrument) for instrument in reversed(both)]
     others = [trades_at(["100.25"], "A", "FILE"), trades_at(["100"], "B", "FILE")]
 
     by_name_ = resolve_all(named, InstrumentOptions(instrument_definition=(str(path),)))
     by_order = resolve_all(others, InstrumentOptions(instrument_definition=("ES", "YM")))
 
-    assert [each.instrument.id for each in by_name_] == [DEFINED["future"].id, DEFINED["inverse"].id]
-    assert [each.values()["multiplier"] for each in by_order] == ["50", "5"]
+    assert [definition.instrument.id for definition in by_name_] == [DEFINED["future"].id, DEFINED["inverse"].id]
+    assert [definition.values()["multiplier"] for definition in by_order] == ["50", "5"]
     with pytest.raises(BadData, match=r"expected a definition of A.FILE, got those of XBTUSD.BITMEX, ESH5.GLBX"):
         resolve(others[0], InstrumentOptions(instrument_definition=(str(path),)))
 
@@ -330,9 +330,9 @@ def test_the_expiry_of_a_quarterly_is_in_its_name() -> None:
     tick=st.sampled_from(["1", "5", "0.25", "0.5", "0.00005", "0.015625", "0.0000005", "1e-9", "250"]),
 )
 def test_off_tick_prices_match_exact_decimal_remainders(price: list[int], precision: int, tick: str) -> None:
-    found = off_tick(np.array(price, dtype=np.int64), precision, Decimal(tick))
+    off = off_tick(np.array(price, dtype=np.int64), precision, Decimal(tick))
 
-    assert found.tolist() == [Decimal(each).scaleb(-precision) % Decimal(tick) != 0 for each in price]
+    assert off.tolist() == [Decimal(steps).scaleb(-precision) % Decimal(tick) != 0 for steps in price]
 
 
 @given(steps=st.lists(st.integers(1, 10**6), min_size=1, max_size=8), kind=st.sampled_from(sorted(DEFINED)))

@@ -27,7 +27,7 @@ def test_a_catalog_keeps_every_step_and_the_order_of_equal_times(market: Trades,
         np.testing.assert_array_equal(getattr(back, name), getattr(trades, name), err_msg=name)
 
 
-def test_what_no_engine_can_hold_is_refused_before_it_ends_the_process(market: Trades) -> None:
+def test_values_beyond_nautilus_traders_range_are_refused(market: Trades) -> None:
     for name, largest in (("price", 17_014_118_346_047), ("size", 34_028_236_692_094)):
         precision = getattr(market.instrument, f"{name}_precision")
         values = getattr(market, name)[:2].copy()

@@ -44,7 +44,7 @@ def test_coins_are_read_in_every_notation(quote: str) -> None:
 
 
 @given(st.text(alphabet="ABDEFSTUX1-_/", max_size=12))
-def test_what_is_read_is_what_the_symbol_says(symbol: str) -> None:
+def test_a_pair_spells_the_symbol_that_it_was_read_from(symbol: str) -> None:
     try:
         pair = read_pair(symbol)
     except BadData:

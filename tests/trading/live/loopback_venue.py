@@ -88,7 +88,7 @@ class LoopbackVenue:
         return f"ws://{HOST}:{self._stream.socket.getsockname()[1]}"
 
     def cut(self) -> None:
-        """Close all streams and let nobody in until `resume`; trading goes on."""
+        """Close all streams and refuse clients until `resume`; trading goes on."""
         self._open = False
         with self._lock:
             subscribers, self._subscribers = self._subscribers, []

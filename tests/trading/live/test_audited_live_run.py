@@ -143,7 +143,7 @@ def test_scraped_metrics_agree_with_the_summary(completed: CompletedRun) -> None
     assert value(samples, "event_loop_lag_seconds_count") > 10
 
 
-def test_the_log_holds_what_the_metrics_counted(completed: CompletedRun) -> None:
+def test_the_log_and_the_metrics_agree(completed: CompletedRun) -> None:
     run_id = find_session(completed.log).run_id
 
     assert_equal_to_log(completed.samples, completed.log, run_id)

@@ -125,14 +125,14 @@ def test_positions_stay_where_the_file_keeps_them(
 def test_a_run_waits_for_its_model_where_the_file_allows_it(
     replay_file: Callable[..., Path], live_script: Callable[..., Any], lines: Path
 ) -> None:
-    nobody = "http://127.0.0.1:9"
+    unreachable = "http://127.0.0.1:9"
 
-    status, summary, err = live_script(replay_file(nobody)).wait()
+    status, summary, err = live_script(replay_file(unreachable)).wait()
 
     assert (status, summary) == (1, {})
     assert "127.0.0.1:9" in err
 
-    file = replay_file(nobody, end=witnessed(lines))
+    file = replay_file(unreachable, end=witnessed(lines))
     file.write_text(file.read_text().replace('kind = "tick"', 'kind = "tick"\nwait_for_model = true'))
     status, summary, err = live_script(file).wait()
 

@@ -206,7 +206,7 @@ def play(scene: Scene, server: TorchServe, proxy: Proxy, venue: LoopbackVenue) -
     scene.begin("stream cut")
     venue.cut()
     missed = venue.sent
-    scene.wait(lambda: venue.sent > missed + 50, "trades that nobody received")
+    scene.wait(lambda: venue.sent > missed + 50, "trades that no client received")
     scene.begin("stream resumed")
     venue.resume()
     scene.wait_for_answers("stream back")

@@ -24,7 +24,7 @@ def test_quantiles_are_within_a_bin(lags: list[float], share: float) -> None:
     assert lag.max_ms == max(lags)
 
 
-def test_what_blocks_the_loop_is_seen() -> None:
+def test_a_blocked_loop_is_measured() -> None:
     lag = LoopLag()
 
     async def block() -> None:

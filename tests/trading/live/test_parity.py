@@ -245,7 +245,7 @@ def test_halts_are_played_again(compare: Callable[..., ParityReport], played: Tr
     assert report.orders.live == report.orders.backtest < 100
 
 
-def test_what_no_record_explains_is_reported_as_unexplained(
+def test_a_difference_that_no_record_shows_is_unexplained(
     record: Callable[..., str], trades: Trades, archive: Path
 ) -> None:
     url = record()

@@ -37,7 +37,7 @@ def test_history_and_stream_are_the_recording_shifted(trades: Trades, warm_up: i
     recording = RecordedTrades(trades, warm_up)
     whole = replace(trades, ts_event=trades.ts_event + shift_ns, ts_init=trades.ts_init + shift_ns)
 
-    past = recording.past_trades(recording.instruments[0].id, shift_ns)
+    past = recording.past(recording.instruments[0].id, shift_ns)
     moments = list(recording.moments(shift_ns))
 
     assert past + [events[0] for _, events in moments] == trade_ticks(whole)
@@ -63,10 +63,10 @@ def test_history_of_bars_is_requested_by_type(bars: list[Bars]) -> None:
     played = [event for _, events in recording.moments(0) for event in events if isinstance(event, Bar)]
     of_type = next(bar.bar_type for bar in played if bar.bar_type.instrument_id.symbol.value == "OTHERUSD")
 
-    past = recording.past_bars(of_type, shift_ns=7)
+    past = recording.past(of_type, shift_ns=7)
 
     assert [bar.ts_event for bar in past] == (bars[1].ts_event[:5] + 7).tolist()
-    assert recording.past_trades(of_type.instrument_id, shift_ns=7) == []
+    assert recording.past(of_type.instrument_id, shift_ns=7) == []
 
 
 def test_a_warm_up_that_leaves_nothing_is_refused(trades: Trades, bars: list[Bars]) -> None:

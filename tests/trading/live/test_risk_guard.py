@@ -20,12 +20,12 @@ from nautilus_torchserve.market.trades.trades import Instrument, Trades
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 from nautilus_torchserve.trading.live.risk.guard import (
     RiskGuard,
-    RiskGuardConfig,
     TradingDay,
     TradingHalted,
     begin_day,
     utc_day,
 )
+from nautilus_torchserve.trading.live.settings import RiskSettings
 from nautilus_torchserve.trading.prediction import Prediction, prediction_type
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
 
@@ -76,10 +76,10 @@ def run(
     others = [perpetual(other, fee_bps=1.0) for other in beside]
     first = int(trades.ts_event[0])
     reasons: list[str] = []
-    config = RiskGuardConfig(
-        instrument_ids=[traded.id for traded in (instrument, *others)], check_every_ms=500, **limits
+    settings = RiskSettings(check_every_ms=500, **limits)
+    guard = RiskGuard(
+        [traded.id for traded in (instrument, *others)], settings, day or TradingDay(utc_day(first)), reasons.append
     )
-    guard = RiskGuard(config, day or TradingDay(utc_day(first)), reasons.append)
     engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(log_level="OFF")))
     try:
         engine.add_venue(

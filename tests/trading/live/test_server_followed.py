@@ -45,7 +45,7 @@ def test_the_own_server_is_followed_by_its_key_file(own_server: TorchServe) -> N
     assert fetch_metadata(followed).version == "1.0"
 
 
-def test_what_the_settings_or_the_environment_name_stays(
+def test_a_token_that_settings_or_environment_name_is_kept(
     own_server: TorchServe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     named = settings(own_server.inference_url, {"token_file": "elsewhere"})

@@ -10,7 +10,6 @@ from nautilus_torchserve.trading.live.risk.guard import (
     TradingDay,
     TradingHalted,
     begin_day,
-    halt_day,
     save_day,
     utc_day,
 )
@@ -31,19 +30,13 @@ def test_pnl_of_the_day_is_carried_on(path: Path) -> None:
 
 
 def test_halted_day_is_refused_until_resumed(path: Path) -> None:
-    save_day(path, halt_day(TradingDay(TODAY, Decimal(-500)), "daily loss"))
+    save_day(path, TradingDay(TODAY, Decimal(-500), halted="daily loss"))
 
     with pytest.raises(TradingHalted, match="trading was halted today: daily loss"):
         begin_day(path, TODAY, resume=False)
 
     assert begin_day(path, TODAY, resume=True) == TradingDay(TODAY)
     assert begin_day(path, TOMORROW, resume=False) == TradingDay(TOMORROW)
-
-
-def test_first_reason_stays() -> None:
-    day = halt_day(halt_day(TradingDay(TODAY), "first"), "second")
-
-    assert day.halted == "first"
 
 
 def test_file_that_cannot_be_read_is_refused(path: Path) -> None:

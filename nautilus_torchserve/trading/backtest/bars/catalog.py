@@ -2,17 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.instruments import Instrument
-from nautilus_trader.model.objects import FIXED_PRECISION, QUANTITY_MAX
+from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.quotes import bar_quotes
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
-from nautilus_torchserve.trading.instruments.instruments import check_price, check_quantity, to_quote_ticks
+from nautilus_torchserve.trading.instruments.instruments import check_range, to_quote_ticks
 
 QUOTED_SIZE = int(QUANTITY_MAX) - 1  # at the very largest, NautilusTrader's own rounding ends the process
 """Size on each side of a quote: bars hold no depth, so an order of any size fills at the quote."""
@@ -28,8 +30,8 @@ def bar_objects(bars: Bars, bar_type: BarType) -> list[Bar]:
     """
     instrument = bars.instrument
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
-    check_price(bars.source, "high", bars.high, price_precision)
-    check_quantity(bars.source, "volume", bars.volume, size_precision)
+    check_range(bars.source, "high", bars.high, price_precision, PRICE_MAX)
+    check_range(bars.source, "volume", bars.volume, size_precision, QUANTITY_MAX)
     price_step = 10 ** (FIXED_PRECISION - price_precision)  # Python integers: raw values are 128 bits wide
     size_step = 10 ** (FIXED_PRECISION - size_precision)
     columns = (*(getattr(bars, name) for name in PRICES), bars.volume, bars.ts_event)
@@ -58,11 +60,12 @@ def bar_quote_ticks(bars: Bars, instrument: Instrument, spread_bps: float) -> li
     bars : Bars
         Conforming to the instrument; their volumes may be finer than its sizes.
     """
-    quotes = bar_quotes(bars, spread_bps, tick_steps(instrument))
+    around = bar_quotes(bars, spread_bps, tick_steps(instrument))
     steps = QUOTED_SIZE * 10**instrument.size_precision  # more than int64 holds
-    size = np.full(len(quotes.bid), steps, dtype=object)
+    size: Any = np.full(len(around.bid), steps, dtype=object)
     quoted = replace(bars.instrument, size_precision=instrument.size_precision)
-    return to_quote_ticks(quoted, quotes.bid, quotes.ask, size, quotes.ts_event, quotes.ts_event)
+    times = around.ts_event
+    return to_quote_ticks(Quotes(quoted, bars.source, times, times, around.bid, around.ask, size, size))
 
 
 def write_bar_catalog(bars: Bars, instrument: Instrument, bar_type: BarType, spread_bps: float, folder: Path) -> None:

@@ -12,19 +12,19 @@ import numpy as np
 
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.checks import BadSetting, expect
-from nautilus_torchserve.trading.durations import parse_latency
+from nautilus_torchserve.trading.durations import format_duration, parse_latency
 
 Grid = Mapping[str, tuple[Any, ...]]
 """Field of the settings -> the values to try."""
 Combination = Mapping[str, Any]
 """Field -> value."""
-_FIXED = ("url", "traffic", "token_env", "in_sample", "instruments")
+_FIXED = ("url", "spec", "traffic", "token_env", "in_sample", "instruments")
 """Fields that all backtests of a sweep share: one server, one set of data."""
 _DURATION = "_ns"
 _TRUTH = {"true": True, "false": False}
 
 
-def parse_grid(settings: type[RunSettings], texts: Sequence[str]) -> Grid:
+def parse_grid(settings: RunSettings, texts: Sequence[str]) -> Grid:
     """Parse values such as ``min_probability=0.4,0.45``, in the order given.
 
     A field is named as in the settings; the ``_ns`` of a duration may be omitted, and hyphens equal underscores.
@@ -35,8 +35,9 @@ def parse_grid(settings: type[RunSettings], texts: Sequence[str]) -> Grid:
     BadSetting
         No such field, a value that is not of its type, or one given twice.
     """
-    hints = get_type_hints(settings)
-    known = [field.name for field in fields(settings) if field.name not in _FIXED]
+    more = settings.sweep_fields()
+    hints = {**more, **get_type_hints(type(settings))}
+    known = [field.name for field in fields(settings) if field.name not in _FIXED] + list(more)
     grid: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         written, equals, listed = text.partition("=")
@@ -64,8 +65,10 @@ def combinations(grid: Grid, drawn: int | None = None, seed: int = 1) -> list[Co
     return [_combination(grid, number) for number in numbers]
 
 
-def shown(value: Any) -> str:
-    """Return a value as it is written on the command line, except for durations."""
+def written(name: str, value: Any) -> str:
+    """Return a field's value as it is written on the command line."""
+    if name.endswith(_DURATION) and value:
+        return format_duration(value)
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 

@@ -10,9 +10,10 @@ from nautilus_torchserve.reporting.sweeps.latency_page import write_latency_swee
 from nautilus_torchserve.trading.backtest.report_parts import all_instruments_labels, setting_labels
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.backtest.sweeps.grid import written
 from nautilus_torchserve.trading.backtest.sweeps.point import Outcome, Subject, outcome_of, subject_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
-from nautilus_torchserve.trading.durations import UNITS_NS, format_duration
+from nautilus_torchserve.trading.durations import UNITS_NS
 
 Settings = TypeVar("Settings", bound=RunSettings)
 _PATTERN = re.compile(r"(\d+(?:\.\d+)?)(ns|us|ms|s)?")
@@ -122,4 +123,4 @@ def write_latency_report(sweep: LatencySweep, settings: RunSettings, folder: Pat
 
 def shown(latency_ns: int) -> str:
     """Format a latency."""
-    return format_duration(latency_ns) if latency_ns else "0"
+    return written("latency_ns", latency_ns)

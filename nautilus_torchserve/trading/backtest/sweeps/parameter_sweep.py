@@ -10,11 +10,9 @@ from nautilus_torchserve.reporting.sweeps.grid_page import write_sweep
 from nautilus_torchserve.scores.sharpe import PERIODS, deflated_best
 from nautilus_torchserve.trading.backtest.report_parts import all_instruments_labels, setting_labels
 from nautilus_torchserve.trading.backtest.settings import RunSettings, served_metadata
-from nautilus_torchserve.trading.backtest.sweeps import grid as grids
-from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, Grid
+from nautilus_torchserve.trading.backtest.sweeps.grid import Combination, Grid, written
 from nautilus_torchserve.trading.backtest.sweeps.point import Plan, SweepPoint
 from nautilus_torchserve.trading.checks import expect
-from nautilus_torchserve.trading.durations import format_duration
 
 Run = Callable[[Plan, Sequence[Combination]], list[SweepPoint]]
 """Runs combinations: `trading.backtest.sweeps.processes.run_in_processes` or
@@ -104,8 +102,3 @@ def write_sweep_report(sweep: ParameterSweep, settings: RunSettings, folder: Pat
     subject = document["subject"]
     labels = setting_labels(settings, subject["currency"], all_instruments_labels(subject["definitions"]))
     return write_sweep(document, labels, folder)
-
-
-def written(name: str, value: Any) -> str:
-    """Format a field's value."""
-    return format_duration(value) if name.endswith("_ns") and value else grids.shown(value)

@@ -81,9 +81,9 @@ class AuditActorConfig(ActorConfig, kw_only=True, frozen=True):
     flush_s: float = 0.5
 
     def __post_init__(self) -> None:
-        expect(bool(self.url), "url of a log, was none")
-        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, was none")
-        expect(0 < self.flush_s <= 1, f"flush_s in (0, 1], was {self.flush_s:g}")
+        expect(bool(self.url), "url of a log, got none")
+        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, got none")
+        expect(0 < self.flush_s <= 1, f"flush_s in (0, 1], got {self.flush_s:g}")
 
 
 class AuditActor(Actor):

@@ -62,8 +62,8 @@ class MetricsActorConfig(ActorConfig, kw_only=True, frozen=True):
     host: str = "127.0.0.1"
 
     def __post_init__(self) -> None:
-        expect(0 <= self.port <= 65_535, f"port of 0 to 65535, was {self.port}")
-        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, was none")
+        expect(0 <= self.port <= 65_535, f"port of 0 to 65535, got {self.port}")
+        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, got none")
 
 
 class MetricsActor(Actor):

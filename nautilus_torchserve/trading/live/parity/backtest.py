@@ -3,7 +3,6 @@
 import itertools
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import nautilus_trader.model.instruments as instrument_types
@@ -30,6 +29,7 @@ from nautilus_torchserve.trading.instruments.names import engine_id
 from nautilus_torchserve.trading.live.audit.records import decision_record, order_record
 from nautilus_torchserve.trading.live.paper import OneStepWorse
 from nautilus_torchserve.trading.live.parity.recorded_run import LoggedRun, NoParity, RecordedRun
+from nautilus_torchserve.trading.live.replay.recording import shifted
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
 
 BALANCE = 10_000_000
@@ -110,8 +110,7 @@ def _shift(trades: Trades, recorded: LoggedRun) -> Trades:
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
         raise NoParity(f"{trades.source}: expected data from before the run's end, got none")
-    played, shift_ns = trades.between(0, stop), recorded.shift_ns
-    return replace(played, ts_event=played.ts_event + shift_ns, ts_init=played.ts_init + shift_ns)
+    return shifted(trades.between(0, stop), recorded.shift_ns)
 
 
 def _instruments(recorded: LoggedRun) -> list[Instrument]:

@@ -140,12 +140,12 @@ class ReplayDataClient(LiveMarketDataClient):
         """Do nothing: the others go on receiving them."""
 
     async def _request_trade_ticks(self, request: RequestTradeTicks) -> None:
-        past = await self._past(self.recording.past_trades(request.instrument_id, self._shift()), request)
+        past = await self._past(self.recording.past(request.instrument_id, self._shift()), request)
         # No end: the engine would leave out what came between the request and now.
         self._handle_trade_ticks(request.instrument_id, past, request.id, request.start, None, request.params)
 
     async def _request_bars(self, request: RequestBars) -> None:
-        past = await self._past(self.recording.past_bars(request.bar_type, self._shift()), request)
+        past = await self._past(self.recording.past(request.bar_type, self._shift()), request)
         self._handle_bars(request.bar_type, past, request.id, request.start, None, request.params)
 
     async def _past(self, known: list[E], request: RequestTradeTicks | RequestBars) -> list[E]:

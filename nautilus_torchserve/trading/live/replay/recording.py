@@ -7,20 +7,19 @@ from heapq import merge
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.data import Bar, BarType, TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
-from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.load import load
-from nautilus_torchserve.market.trades.trades import BadData, Trades, implied_quotes
+from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
 from nautilus_torchserve.trading.bars.types import bar_type, parse_interval
-from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
-from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.conform import D, conform, tick_steps
+from nautilus_torchserve.trading.instruments.instruments import implied, to_quote_ticks, trade_ticks
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve, resolve_all
 from nautilus_torchserve.trading.live.settings import ReplayMarket
@@ -73,30 +72,22 @@ class RecordedTrades:
         """Time at which the first trade after the warm-up was received, as recorded, Unix ns."""
 
     @cached_property
-    def _quotes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return implied_quotes(self._trades, tick_steps(self.instruments[0]))
+    def _quotes(self) -> Quotes:
+        return implied(self._trades, tick_steps(self.instruments[0]))
 
     def moments(self, shift_ns: int) -> Iterator[Moment]:
         """Yield what is played, in order of time: each trade, then the quote that it implies."""
-        bids, asks = self._quotes
         for start in range(self._warm_up, len(self._trades), CHUNK):
-            stop = start + CHUNK
-            part = _later(self._trades.between(start, stop), shift_ns)
-            quotes = to_quote_ticks(
-                part.instrument, bids[start:stop], asks[start:stop], part.size, part.ts_event, part.ts_init
-            )
+            part = shifted(self._trades.between(start, start + CHUNK), shift_ns)
+            quotes = to_quote_ticks(shifted(self._quotes.between(start, start + CHUNK), shift_ns))
             for trade, quote in zip(trade_ticks(part), quotes, strict=True):
                 yield trade.ts_init, [trade, quote]
 
-    def past_trades(self, instrument_id: InstrumentId, shift_ns: int) -> list[TradeTick]:
-        """Return the events of the warm-up."""
-        if instrument_id != self.instruments[0].id:
+    def past(self, subject: InstrumentId | BarType, shift_ns: int) -> list[TradeTick]:
+        """Return the trades of the warm-up; none of another instrument, and none for a type of bars."""
+        if subject != self.instruments[0].id:
             return []
-        return trade_ticks(_later(self._trades.between(0, self._warm_up), shift_ns))
-
-    def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
-        """Return none: these are trades."""
-        return []
+        return trade_ticks(shifted(self._trades.between(0, self._warm_up), shift_ns))
 
 
 class RecordedBars:
@@ -131,13 +122,13 @@ class RecordedBars:
             if len(series) <= warm_up:
                 raise BadData(f"{series.source}: expected more than {warm_up} bars to warm up on, got {len(series)}")
         self.instruments = [resolved.instrument for resolved in resolve_all(bars, options, fee_bps)]
+        """Instruments of the recording."""
         self._bars = [conform(series, instrument) for series, instrument in zip(bars, self.instruments, strict=True)]
         self._warm_up, self._spread_bps = warm_up, spread_bps
         self._types = [
             bar_type(instrument.id, series.interval_ns)
             for instrument, series in zip(self.instruments, bars, strict=True)
         ]
-        """Instruments of the recording."""
         self.source = ", ".join(series.source for series in bars)
         """Sources of the data."""
         self.sha256 = "+".join(series.sha256 for series in bars)
@@ -150,22 +141,18 @@ class RecordedBars:
         objects: list[list[Data]] = []
         quotes: list[list[Data]] = []
         for series, instrument, of_type in zip(self._bars, self.instruments, self._types, strict=True):
-            played = _later_bars(series.between(self._warm_up, len(series)), shift_ns)
+            played = shifted(series.between(self._warm_up, len(series)), shift_ns)
             objects.append(bar_objects(played, of_type))
             quotes.append(bar_quote_ticks(played, instrument, self._spread_bps))
         merged = merge(*objects, *quotes, key=lambda event: event.ts_init)  # stable
         for ts_init, together in groupby(merged, key=lambda event: event.ts_init):
             yield ts_init, list(together)
 
-    def past_trades(self, instrument_id: InstrumentId, shift_ns: int) -> list[TradeTick]:
-        """Return none: these are bars."""
-        return []
-
-    def past_bars(self, of_type: BarType, shift_ns: int) -> list[Bar]:
-        """Return the events of the warm-up."""
-        for series, own_type in zip(self._bars, self._types, strict=True):
-            if own_type == of_type:
-                return bar_objects(_later_bars(series.between(0, self._warm_up), shift_ns), of_type)
+    def past(self, subject: InstrumentId | BarType, shift_ns: int) -> list[Bar]:
+        """Return the bars of the warm-up; none of another type, and none for the trades of an instrument."""
+        for series, of_type in zip(self._bars, self._types, strict=True):
+            if of_type == subject:
+                return bar_objects(shifted(series.between(0, self._warm_up), shift_ns), of_type)
         return []
 
 
@@ -186,19 +173,17 @@ def load_recording(market: ReplayMarket) -> Recording:
     if not market.bars:
         name = market.instruments[0] if market.instruments else None
         trades = load(market.trades, market.simulate, market.seed, name, market.read)
-        return RecordedTrades(trades, market.warm_up, market.instrument_options, market.fee_bps)
+        return RecordedTrades(trades, market.warm_up, market, market.fee_bps)
     interval_ns = None if market.bar is None else parse_interval(market.bar)
     names: Sequence[str | None] = market.instruments or [None] * len(market.bars)
     bars = [
         load_bars(Path(path), 0, market.seed, name, interval_ns, market.read)
         for path, name in zip(market.bars, names, strict=True)
     ]
-    return RecordedBars(bars, market.warm_up, market.spread_bps, market.instrument_options, market.fee_bps)
+    return RecordedBars(bars, market.warm_up, market.spread_bps, market, market.fee_bps)
 
 
-def _later(trades: Trades, shift_ns: int) -> Trades:
-    return replace(trades, ts_event=trades.ts_event + shift_ns, ts_init=trades.ts_init + shift_ns)
-
-
-def _later_bars(bars: Bars, shift_ns: int) -> Bars:
-    return replace(bars, ts_event=bars.ts_event + shift_ns)
+def shifted(data: D, shift_ns: int) -> D:
+    """Return the same data at later times (nanoseconds)."""
+    times = ("ts_event",) if isinstance(data, Bars) else ("ts_event", "ts_init")
+    return replace(data, **{name: getattr(data, name) + shift_ns for name in times})

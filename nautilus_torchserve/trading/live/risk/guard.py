@@ -1,6 +1,6 @@
 """Watches the day's loss and the kill switch, and has strategies close everything when one of them strikes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -12,9 +12,10 @@ from nautilus_trader.common.component import TimeEvent
 from nautilus_trader.common.config import ActorConfig
 from nautilus_trader.model.identifiers import InstrumentId
 
-from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.isolate_errors import log_errors
+from nautilus_torchserve.trading.live.settings import RiskSettings
 from nautilus_torchserve.user_error import UserError
 
 
@@ -85,42 +86,9 @@ def save_day(path: Path | None, day: TradingDay) -> None:
     new_path.replace(path)
 
 
-def halt_day(day: TradingDay, reason: str) -> TradingDay:
-    """Return the day from its halt on; of two reasons the first counts."""
-    return day if day.halted else replace(day, halted=reason)
-
-
 KEEP_EVERY_NS = 5_000_000_000
 """Time between two writings of an unhalted day (nanoseconds)."""
 _TIMER = "risk-guard"
-
-
-class RiskGuardConfig(ActorConfig, kw_only=True, frozen=True):
-    """Configuration of a `RiskGuard`.
-
-    Parameters
-    ----------
-    instrument_ids : list of InstrumentId
-        What is traded, all of it settled in one currency.
-    max_daily_loss : Decimal, optional
-        Loss of a UTC day at which trading is halted (account currency); None: no limit.
-    kill_file : str, optional
-        File whose appearance halts trading.
-    state_file : str, optional
-        Where the day is kept.
-    check_every_ms : int
-        Time between two checks (milliseconds).
-    """
-
-    instrument_ids: list[InstrumentId]
-    max_daily_loss: Decimal | None = None
-    kill_file: str | None = None
-    state_file: str | None = None
-    check_every_ms: int = 200
-
-    def __post_init__(self) -> None:
-        expect(bool(self.instrument_ids), "instrument_ids of at least 1 instrument, was none")
-        expect(self.check_every_ms >= 10, f"check_every_ms of at least 10, was {self.check_every_ms}")
 
 
 class RiskGuard(Actor):
@@ -137,25 +105,36 @@ class RiskGuard(Actor):
 
     Parameters
     ----------
-    config : RiskGuardConfig
+    instrument_ids : sequence of InstrumentId
+        What is traded, all of it settled in one currency.
+    settings : RiskSettings
+        The limits, and the files that are watched and kept.
     day : TradingDay
         State that earlier runs of the day left.
     on_halt : callable
         Called with the reason, once.
     """
 
-    def __init__(self, config: RiskGuardConfig, day: TradingDay, on_halt: Callable[[str], None]) -> None:
-        super().__init__(config)
+    def __init__(
+        self,
+        instrument_ids: Sequence[InstrumentId],
+        settings: RiskSettings,
+        day: TradingDay,
+        on_halt: Callable[[str], None],
+    ) -> None:
+        super().__init__(ActorConfig())
         self.halted = ""
         """Why trading was halted in this run; empty while it was not."""
         self.handler_errors = 0
         """Exceptions in handlers; every one of them halts."""
+        self._instrument_ids = instrument_ids
+        self._settings = settings
         self._day = day
         self._on_halt = on_halt
         self._carried = day.pnl
         self._at_beginning: Decimal | None = None
-        self._kill_file = None if config.kill_file is None else Path(config.kill_file)
-        self._state_file = None if config.state_file is None else Path(config.state_file)
+        self._kill_file = None if settings.kill_file is None else Path(settings.kill_file)
+        self._state_file = None if settings.state_file is None else Path(settings.state_file)
         self._kept_ns = 0
 
     @property
@@ -165,10 +144,10 @@ class RiskGuard(Actor):
 
     def on_start(self) -> None:
         self._check_one_currency()
-        for instrument_id in self.config.instrument_ids:
+        for instrument_id in self._instrument_ids:
             self.subscribe_quote_ticks(instrument_id)
         save_day(self._state_file, self._day)  # a place that cannot be written to is an error before any trading
-        interval = timedelta(milliseconds=self.config.check_every_ms)
+        interval = timedelta(milliseconds=self._settings.check_every_ms)
         self.clock.set_timer(_TIMER, interval=interval, callback=self._on_timer)
 
     def on_stop(self) -> None:
@@ -182,7 +161,7 @@ class RiskGuard(Actor):
         if self.halted:
             return
         self.halted = reason
-        self._day = halt_day(self._day, reason)
+        self._day = replace(self._day, halted=reason)
         self.log.error(f"Trading is halted: {reason}")
         self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason=reason, ts_ns=self.clock.timestamp_ns()))
         self._on_halt(reason)
@@ -212,7 +191,7 @@ class RiskGuard(Actor):
         if self._kill_file is not None and self._kill_file.exists():
             self.halt(f"kill file {self._kill_file}")
         self.look()
-        most = self.config.max_daily_loss
+        most = self._settings.max_daily_loss
         if most is not None and self._day.pnl <= -most:
             self.halt(f"daily loss of {-self._day.pnl:.2f}, below {most} expected")
         now_ns = self.clock.timestamp_ns()
@@ -222,7 +201,7 @@ class RiskGuard(Actor):
 
     def _check_one_currency(self) -> None:
         currencies = set()
-        for instrument_id in self.config.instrument_ids:
+        for instrument_id in self._instrument_ids:
             instrument = self.cache.instrument(instrument_id)
             if instrument is None:
                 raise RuntimeError(f"expected {instrument_id} in the cache, got none")
@@ -233,7 +212,7 @@ class RiskGuard(Actor):
     def _total(self) -> Decimal | None:
         """Return the P&L of all positions since the node's start; None where an open one cannot be valued."""
         total = Decimal(0)
-        for instrument_id in self.config.instrument_ids:
+        for instrument_id in self._instrument_ids:
             realised = self.portfolio.realized_pnl(instrument_id)
             unrealised = self.portfolio.unrealized_pnl(instrument_id)
             if unrealised is None and self.cache.positions_open_count(instrument_id=instrument_id):

@@ -21,7 +21,7 @@ ENDPOINT = "RiskEngine.execute"
 class OrderLimits:
     """Stands before the risk engine and denies orders above their limit.
 
-    Orders that only make a position smaller pass: a limit must not keep anybody in a position.
+    Orders that only make a position smaller pass: a limit must not prevent a position from being closed.
 
     Parameters
     ----------
