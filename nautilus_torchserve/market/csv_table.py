@@ -1,19 +1,18 @@
 """CSV cells as text, whatever the columns mean: reading, times, and errors that name the place."""
 
-import zipfile
+import re
 from dataclasses import dataclass
-from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from nautilus_torchserve.market import local_time
-from nautilus_torchserve.market.decimals import Refusal, has_exponent, parse_integers
+from nautilus_torchserve.market.bad_data import BadData
+from nautilus_torchserve.market.dates import ISO_DATE, to_iso
+from nautilus_torchserve.market.decimals import Refusal, has_exponent, parse_decimals
 from nautilus_torchserve.market.local_time import DAY_NS
-from nautilus_torchserve.market.read_options import CsvLines, RowLines
-from nautilus_torchserve.market.trades.trades import BadData
 
 FIRST_S, LAST_S = 946_684_800, 4_102_444_800
 """The years 2000 to 2099 in Unix seconds: within them no two units of time can be confused."""
@@ -21,12 +20,19 @@ TIME_UNITS = {"seconds": 10**9, "milliseconds": 10**6, "microseconds": 10**3, "n
 """Units of Unix times, and their length in ns."""
 NINETEEN_DIGITS = "[0-4][0-9]{18}"
 """Unix ns since 2001: one digit more than `market.decimals` takes, but still an int64."""
-ISO_DATE = r"\d{4}-\d{2}-\d{2}"
-"""Start of an ISO 8601 time; pandas alone would accept ``now`` and ``2024`` too."""
+COMPACT_DATE = re.compile(r"(19|20)\d{6}|(19|20)\d{10}|(19|20)\d{12}")
+"""Digits of a date, or of a date and a time, which no Unix time of 2000 to 2099 has as many of."""
 ISO_OFFSET = r"[T ].*?(?:(?P<zulu>Z)|(?P<sign>[+-])(?P<hours>\d{2})(?::?(?P<minutes>\d{2}))?)$"
 """End of an ISO 8601 time with an offset from UTC."""
 SPREADSHEET = "open the published file, not one that a spreadsheet saved"
 """Remedy for lost digits."""
+
+
+class RowLines(Protocol):
+    """Line numbers of a file's rows."""
+
+    def line(self, row: int) -> int | None:
+        """Return the line of a row (0-based, header not counted), from 1 as in an editor; None if unknown."""
 
 
 class Times(NamedTuple):
@@ -54,8 +60,8 @@ class Table:
     """Name of the file, for error messages."""
     frame: pd.DataFrame
     """Cells [n, columns], each a str."""
-    lines: RowLines
-    """Line numbers of the rows."""
+    lines: RowLines | None
+    """Line numbers of the rows; None where they have none."""
 
     def __post_init__(self) -> None:
         twice = self.frame.columns[self.frame.columns.duplicated()]
@@ -66,18 +72,30 @@ class Table:
         """Return a column's cells [n]."""
         return self.frame[column].to_numpy()
 
+    def place(self, row: int) -> str:
+        """Return the line of a row, else its number from 1."""
+        line = None if self.lines is None else self.lines.line(row)
+        return f"row {row + 1}" if line is None else f"line {line}"
+
     def refusal(self, column: str) -> Refusal:
         """Return the factory of errors for a row of ``column``, given the expectation and the remedy."""
 
         def refuse(row: int, expected: str, remedy: str = "") -> BadData:
-            return refused(self.name, self.lines.line(row), column, expected, self.frame[column].iloc[row], remedy)
+            return refused(self.name, self.place(row), column, expected, self.frame[column].iloc[row], remedy)
 
         return refuse
 
     def times(
-        self, column: str, example: str, timezone: str | None = None, *, distinct: bool = True, day_ends: bool = False
+        self,
+        column: str,
+        example: str,
+        timezone: str | None = None,
+        *,
+        distinct: bool = True,
+        day_ends: bool = False,
+        date_order: str | None = None,
     ) -> Times:
-        """Return a column of Unix or ISO 8601 times, by the form of the first row.
+        """Return a column of Unix times or dates, by the form of the first row.
 
         Parameters
         ----------
@@ -89,11 +107,13 @@ class Table:
             Whether no two rows are of one time; see `market.local_time.to_utc`.
         day_ends : bool
             Whether a day without a time is the midnight after it, else before.
+        date_order : str, optional
+            Order of dates that end with the year; see `market.dates.to_iso`.
         """
-        cells = self.frame[column]
-        if is_number(cells.iloc[0]):
+        if is_unix(self.frame[column].iloc[0]):
             return Times(self.unix_times(column, tuple(TIME_UNITS)), None, None)
         refuse = self.refusal(column)
+        cells = to_iso(self.frame[column], date_order, refuse)
         parts = cells.str.extract(ISO_OFFSET, expand=True)
         has_offset = (parts["zulu"].notna() | parts["sign"].notna()).to_numpy()
         is_day = cells.str.fullmatch(ISO_DATE).to_numpy(dtype=bool)
@@ -129,8 +149,10 @@ class Table:
         """Convert times to Unix ns; the ``naive`` ones are local times of a zone."""
         utc_ns, clock = times.astype(np.int64), naive & ~is_day
         utc_ns[is_day] = local_time.day_bounds(times[is_day], timezone, day_ends)
-        utc_ns[clock], missing, ambiguous = local_time.to_utc(times[clock], timezone, distinct)
         rows = np.flatnonzero(clock)
+        if len(rows) and times[rows[0]] > times[rows[-1]]:
+            rows = rows[::-1]  # the newest comes first: a repeated hour runs backwards
+        utc_ns[rows], missing, ambiguous = local_time.to_utc(times[rows], timezone, distinct)
         if missing.any():
             expected = f"a time that clocks of {timezone} show (they skip this one when they go forward)"
             raise self.refusal(column)(int(rows[missing.argmax()]), expected, "give times with their offset from UTC")
@@ -146,7 +168,7 @@ class Table:
         row = int(naive.argmax())
         return (
             f"{self.name}: {naive.sum():,} of {len(naive):,} times in column {column!r} carry no offset and were taken "
-            f"as UTC, first in line {self.lines.line(row)} ({self.frame[column].iloc[row]!r}); --timezone names "
+            f"as UTC, first in {self.place(row)} ({self.frame[column].iloc[row]!r}); --timezone names "
             "another zone."
         )
 
@@ -159,15 +181,20 @@ class Table:
         exponents = has_exponent(in_digits)
         if exponents.any():
             raise refuse(int(exponents.argmax()), "a Unix time with all its digits", SPREADSHEET)
-        raw = parse_integers(in_digits, refuse)
-        raw[long] = texts[long].astype(np.int64)
+        raw, decimals = parse_decimals(in_digits, refuse)
+        whole = raw // 10**decimals
+        whole[long] = texts[long].astype(np.int64)
         unit_ns = np.zeros(len(raw), dtype=np.int64)
         for unit in units:
             per_second = 10**9 // TIME_UNITS[unit]
-            unit_ns[(raw >= FIRST_S * per_second) & (raw < LAST_S * per_second)] = TIME_UNITS[unit]
+            unit_ns[(whole >= FIRST_S * per_second) & (whole < LAST_S * per_second)] = TIME_UNITS[unit]
         if not unit_ns.all():
             raise refuse(int((unit_ns == 0).argmax()), f"Unix {' or '.join(units)} of 2000 to 2099")
-        return raw * unit_ns
+        fraction = np.where(long, 0, raw - whole * 10**decimals)  # below 10**9, as `decimals` is for any time
+        parts_ns, rest = np.divmod(fraction * unit_ns, 10**decimals)
+        if rest.any():
+            raise refuse(int(rest.astype(bool).argmax()), "a Unix time in whole nanoseconds")
+        return whole * unit_ns + parts_ns
 
     def only_value(self, column: str) -> str:
         """Return the one text in all of a column's cells; another one is refused with its line."""
@@ -185,54 +212,21 @@ def _offsets_ns(parts: pd.DataFrame, has_offset: NDArray[np.bool_]) -> NDArray[n
     return np.where(has_offset, sign * (hours * 60 + minutes) * 60 * 10**9, 0)
 
 
-def refused(name: str, line: int | None, column: str, expected: str, got: object, remedy: str = "") -> BadData:
+def refused(name: str, place: str, column: str, expected: str, got: object, remedy: str = "") -> BadData:
     """Return the error for one cell of a file."""
     text = repr(got)
     text = text if len(text) <= 80 else f"{text[:77]}..."
-    place = "" if line is None else f"line {line}, "
-    return BadData(f"{name}: {place}column {column!r}: expected {expected}, got {text}{remedy and f'; {remedy}'}")
+    return BadData(f"{name}: {place}, column {column!r}: expected {expected}, got {text}{remedy and f'; {remedy}'}")
 
 
-def read_cells(path: Path, what: str) -> tuple[pd.DataFrame, list[str], bool, CsvLines]:
-    """Read a CSV file, plain, ``.gz`` or ``.zip``, every cell as the text it is.
-
-    Parameters
-    ----------
-    path : Path
-        The file.
-    what : str
-        Noun for a row ("trade"), for messages.
-
-    Returns
-    -------
-    cells : pandas.DataFrame
-        Of text [n, columns], n >= 1, without the header.
-    first : list of str
-        The file's first line: the header, or the first row.
-    has_header : bool
-        Whether the first line is a header: none of its cells is a number.
-    lines : CsvLines
-        Line numbers of the rows.
-    """
-    cells = _read_texts(path, what)
-    first = [str(cell).strip() for cell in cells.iloc[0]]
-    has_header = not any(is_number(cell) for cell in first)
-    if has_header:
-        cells = cells.iloc[1:]
-    if cells.empty:
-        raise BadData(f"{path.name}: expected at least one {what}, got only a header")
-    return cells, first, has_header, CsvLines(path, int(has_header))
+def is_unix(cell: str) -> bool:
+    """Return whether a time is a number, and not the digits of a date."""
+    return is_number(cell) and not COMPACT_DATE.fullmatch(cell)
 
 
-def _read_texts(path: Path, what: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path, header=None, dtype=str, na_filter=False, skipinitialspace=True)
-    except pd.errors.EmptyDataError:
-        raise BadData(f"{path.name}: expected at least one {what}, got an empty file") from None
-    except (pd.errors.ParserError, UnicodeDecodeError, EOFError, OSError, ValueError, zipfile.BadZipFile) as error:
-        raise BadData(
-            f"{path.name}: expected comma-separated values, got unreadable data: {str(error).strip()}"
-        ) from error
+def is_unix_time(cell: str, units: tuple[str, ...]) -> bool:
+    """Return whether a number is a Unix time of 2000 to 2099 in one of ``units``."""
+    return any(FIRST_S <= float(cell) * TIME_UNITS[unit] / 10**9 < LAST_S for unit in units)
 
 
 def is_number(cell: str) -> bool:

@@ -1,5 +1,6 @@
 """Exact, vectorised conversion of decimal texts to whole numbers of 10**-precision steps."""
 
+import math
 from decimal import Decimal, InvalidOperation
 from typing import Protocol
 
@@ -8,6 +9,10 @@ from numpy.typing import NDArray
 
 MOST_DIGITS = 18
 """Every number of this many decimal digits fits an int64."""
+EXACT_INTEGERS = 2**53
+"""Integers below this are exact in float64, which the features rely on."""
+FLOAT_DIGITS = 15
+"""Every number of this many significant digits is the shortest of its float64."""
 _MINUS, _POINT, _ZERO, _NINE, _EXPONENT = b"-.09e"
 _LOWER = 0x20
 """The bit that makes an ASCII letter lower case."""
@@ -82,6 +87,38 @@ def parse_decimals(texts: NDArray, refuse: Refusal) -> tuple[NDArray[np.int64], 
 
 def _power_of_ten(exponent: NDArray[np.int16]) -> NDArray[np.int64]:
     return 10 ** np.clip(exponent, 0, MOST_DIGITS).astype(np.int64)
+
+
+def without_float_noise(texts: NDArray) -> tuple[NDArray, int]:
+    """Return numbers without the noise that arithmetic in binary floats leaves, and how many had some.
+
+    ``42954.700000000004`` is 42954.7: the two are at most 4 units in the last place of a float64 apart, and a float64
+    has 15 digits for certain. Nothing is changed where all numbers are exact in a float64 as they stand (below 2**53
+    steps of their last decimal), or where one of more than 15 digits is no such noise.
+    """
+    long = np.array([len(text) > FLOAT_DIGITS for text in texts.tolist()], dtype=bool)
+    rows = [row for row in np.flatnonzero(long).tolist() if _significant(texts[row]) > FLOAT_DIGITS]
+    if not rows:
+        return texts, 0
+    decimals = max(-int(Decimal(texts[row]).as_tuple().exponent) for row in rows)
+    largest = max(abs(float(text)) for text in texts.tolist() if _significant(text))
+    if largest * 10.0**decimals < EXACT_INTEGERS:
+        return texts, 0
+    rewritten = texts.copy()
+    for row in rows:
+        value = float(texts[row])
+        rewritten[row] = f"{Decimal(f'{value:.{FLOAT_DIGITS}g}'):f}"
+        if abs(float(rewritten[row]) - value) > 4 * math.ulp(value):
+            return texts, 0
+    return rewritten, len(rows)
+
+
+def _significant(text: str) -> int:
+    """Return the number of significant digits of a number; 0 for what is none."""
+    try:
+        return len(Decimal(text).as_tuple().digits)
+    except InvalidOperation:
+        return 0
 
 
 def has_exponent(texts: NDArray) -> NDArray[np.bool_]:

@@ -1,13 +1,9 @@
-"""Options for reading market data that files leave open, and line numbers of their rows."""
+"""Options for reading market data that files leave open."""
 
-import csv
 import re
 import zoneinfo
-from dataclasses import asdict, dataclass, replace
-from pathlib import Path
-from typing import Any, Protocol
-
-from pandas.io.common import get_handle  # type: ignore[import-not-found]
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from nautilus_torchserve.user_error import InvalidArgument
 
@@ -19,6 +15,12 @@ UNITS_NS = {
 }
 STAMPS = ("open", "close")
 """Ends of its bar that a timestamp may mark."""
+DATE_ORDERS = ("day-first", "month-first")
+"""Orders of a date that ends with the year."""
+DECIMAL_MARKS = ("point", "comma")
+"""Decimal marks of numbers."""
+PRICE_TYPES = ("BID", "ASK", "MID", "LAST")
+"""What the prices of a catalog's bars are."""
 
 
 class BadReadOption(InvalidArgument):
@@ -32,7 +34,7 @@ class ReadOptions:
     Raises
     ------
     BadReadOption
-        An unknown stamp or timezone.
+        An unknown stamp, timezone, order or mark.
     """
 
     stamp: str = "open"
@@ -41,10 +43,22 @@ class ReadOptions:
     """IANA name of the zone of times that carry no offset from UTC; None takes them as UTC and notes it."""
     allow_jumps: bool = False
     """Whether price jumps, such as unadjusted splits, are accepted; they are still reported."""
+    layout: str | None = None
+    """Name of the files' layout (`market.layouts`); None recognises it."""
+    date_order: str | None = None
+    """Order of dates that end with the year, one of `DATE_ORDERS`; None derives it, or refuses where it cannot."""
+    decimal: str | None = None
+    """Decimal mark of numbers, one of `DECIMAL_MARKS`; None derives it, or refuses where it cannot."""
+    price_type: str | None = None
+    """Which of a catalog's bars to read, one of `PRICE_TYPES`; None reads the only ones."""
 
     def __post_init__(self) -> None:
         if self.stamp not in STAMPS:
             raise BadReadOption(f"stamp: expected {' or '.join(STAMPS)}, got {self.stamp!r}")
+        allowed = {"date_order": DATE_ORDERS, "decimal": DECIMAL_MARKS, "price_type": PRICE_TYPES}
+        for name, values in allowed.items():
+            if getattr(self, name) not in (None, *values):
+                raise BadReadOption(f"{name}: expected {' or '.join(values)}, got {getattr(self, name)!r}")
         if self.timezone is not None:
             check_timezone(self.timezone)
 
@@ -68,42 +82,6 @@ def check_timezone(name: str) -> str:
             f"expected the IANA name of a timezone such as America/New_York or UTC, got {name!r}"
         ) from None
     return name
-
-
-class RowLines(Protocol):
-    """Line numbers of a file's rows."""
-
-    def line(self, row: int) -> int | None:
-        """Return the line of a row (0-based, header not counted), from 1 as in an editor; None if unknown."""
-
-
-@dataclass(frozen=True)
-class CsvLines:
-    """Lines of a CSV file's rows, looked up in the file when one is needed for a message."""
-
-    path: Path
-    """The file, plain or compressed."""
-    first: int
-    """Records before row 0: 1 where the file has a header."""
-
-    def after(self, rows: int) -> "CsvLines":
-        """Return the lines without the first ``rows`` rows."""
-        return replace(self, first=self.first + rows)
-
-    def line(self, row: int) -> int | None:
-        """Return the line of a row; blank lines are no rows, and a quoted cell may span several lines."""
-        record, line = -1, 1
-        try:
-            with get_handle(self.path, "r", compression="infer", encoding="utf-8", errors="replace") as opened:
-                reader = csv.reader(opened.handle)
-                for cells in reader:
-                    record += len(cells) > 1 or any(cell.strip() for cell in cells)
-                    if record == self.first + row:
-                        return line
-                    line = reader.line_num + 1
-        except (OSError, ValueError, csv.Error):  # gone, or not what it was
-            return None
-        return None
 
 
 class BadInterval(InvalidArgument):

@@ -26,15 +26,15 @@ from nautilus_torchserve.features.bar import bar_columns
 from nautilus_torchserve.features.tick import tick_features
 from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.market.bars.catalog import load_catalog_bars
-from nautilus_torchserve.market.bars.load import load_csv_bars
+from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.bars.simulator import simulate_bars
 from nautilus_torchserve.market.catalog_files import to_steps
 from nautilus_torchserve.market.trades.catalog import load_catalog
-from nautilus_torchserve.market.trades.load import load_csv
+from nautilus_torchserve.market.trades.load import load_files
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, implied_quotes
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
-from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.instruments import quote_ticks, trade_ticks
 
 START = 1_704_067_200_000_000_000
 SECOND = 10**9
@@ -92,8 +92,8 @@ def test_a_catalog_of_several_precisions_is_read_and_written_as_it_is(data: st.D
             ParquetDataCatalog(folder).write_data(file)
         trades = load_catalog(Path(folder))
         objects = trade_ticks(trades)
-        bid, ask = implied_quotes(trades)
-        quotes = to_quote_ticks(trades.instrument, bid, ask, trades.size, trades.ts_event, trades.ts_init)
+        bid, _ = implied_quotes(trades)
+        quotes = quote_ticks(trades)
 
     written = [tick for file in ticks for tick in file]
     instrument = trades.instrument
@@ -199,7 +199,7 @@ def test_csv_files_of_all_precisions_are_read_as_they_are(data: st.DataObject) -
         path, of_bars = Path(folder) / "SOLUSDT-trades-2024-01.csv", Path(folder) / "sol.csv"
         path.write_text(trades)
         of_bars.write_text(bars)
-        loaded, loaded_bars = load_csv(path), load_csv_bars(of_bars)
+        loaded, loaded_bars = load_files(path), load_bar_files(of_bars)
 
     assert values(loaded.price, loaded.instrument.price_precision) == [row[0] for row in rows]
     assert values(loaded.size, loaded.instrument.size_precision) == [row[1] for row in rows]

@@ -12,11 +12,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.market.bars.checks import examine
-from nautilus_torchserve.market.bars.load import load_csv_bars
+from nautilus_torchserve.market.bars.load import load_bar_files
+from nautilus_torchserve.market.data_files import CsvRecords, DataFile, FileRows
 from nautilus_torchserve.market.news.headlines import load_headlines
 from nautilus_torchserve.market.news.load import load_news_bars
-from nautilus_torchserve.market.read_options import BadReadOption, CsvLines, ReadOptions
-from nautilus_torchserve.market.trades.load import load, load_csv
+from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
+from nautilus_torchserve.market.trades.load import load, load_files
 from nautilus_torchserve.market.trades.simulator import simulate
 from nautilus_torchserve.market.trades.trades import BadData, check
 
@@ -55,9 +56,9 @@ def test_local_times_match_the_clocks_of_the_zone(
         path = bars_of(Path(folder), [f"{each:%Y-%m-%d %H:%M}" for each in local])
         if len({each.fold for each in local if _repeats(each)}) == 1:  # they run through the repeated hour once
             with pytest.raises(BadData, match="expected a time that occurs once"):
-                load_csv_bars(path, read=ReadOptions("close", zone))
+                load_bar_files(path, read=ReadOptions("close", zone))
             return
-        bars = load_csv_bars(path, read=ReadOptions("close", zone))
+        bars = load_bar_files(path, read=ReadOptions("close", zone))
     assert bars.ts_event.tolist() == [ns(moment) for moment in moments]
     assert bars.notes == ()
 
@@ -72,23 +73,23 @@ def test_times_that_clocks_skip_or_repeat_are_refused_with_their_line(tmp_path: 
     read = ReadOptions(timezone="America/New_York")
     skipped = bars_of(tmp_path, ["2024-03-10 01:30", "2024-03-10 02:30", "2024-03-10 03:30"])
     with pytest.raises(BadData, match=r"line 3, column 'timestamp': expected a time that clocks of America/New_York"):
-        load_csv_bars(skipped, read=read)
+        load_bar_files(skipped, read=read)
 
     repeated = bars_of(tmp_path, ["2024-11-03 00:30", "2024-11-03 01:30", "2024-11-03 02:30"])
     with pytest.raises(BadData, match=r"line 3, .*: expected a time that occurs once .*; give times with their offset"):
-        load_csv_bars(repeated, read=read)
+        load_bar_files(repeated, read=read)
 
 
 def test_times_without_an_offset_are_taken_as_utc_with_a_note(tmp_path: Path) -> None:
     stamps = ["2024-01-01T00:00:00Z", "2024-01-01T00:01:00", "2024-01-01 00:02"]
 
-    bars = load_csv_bars(bars_of(tmp_path, stamps))
+    bars = load_bar_files(bars_of(tmp_path, stamps))
 
     (note,) = bars.notes
     assert "2 of 3 times in column 'timestamp' carry no offset and were taken as UTC, first in line 3" in note
     assert note in examine(bars).lines()
-    assert load_csv_bars(bars_of(tmp_path, [f"{1_704_067_200 + 60 * at}" for at in range(3)])).notes == ()
-    assert load_csv_bars(bars_of(tmp_path, [f"2024-01-01T00:0{at}+02:00" for at in range(3)])).notes == ()
+    assert load_bar_files(bars_of(tmp_path, [f"{1_704_067_200 + 60 * at}" for at in range(3)])).notes == ()
+    assert load_bar_files(bars_of(tmp_path, [f"2024-01-01T00:0{at}+02:00" for at in range(3)])).notes == ()
 
 
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/Berlin", "America/Sao_Paulo"])
@@ -102,7 +103,7 @@ def test_a_local_day_ends_at_the_midnight_that_follows_it(tmp_path: Path, zone: 
     formats = {"date": lambda at: f"{at:%Y-%m-%d}", "clock": lambda at: f"{at:%Y-%m-%d %H:%M}", "offset": str}
 
     stamps = [formats[written](at) for at in starts[:-1]]
-    bars = load_csv_bars(bars_of(tmp_path, stamps), read=ReadOptions(timezone=zone))
+    bars = load_bar_files(bars_of(tmp_path, stamps), read=ReadOptions(timezone=zone))
 
     assert bars.interval_ns == 86_400 * 10**9
     assert bars.ts_event.tolist() == [ns(at) for at in starts[1:]]
@@ -113,14 +114,14 @@ def test_a_local_day_ends_at_the_midnight_that_follows_it(tmp_path: Path, zone: 
 def test_days_with_offsets_close_when_the_next_one_opens_and_utc_days_stay_utc_days(tmp_path: Path) -> None:
     local = [datetime(2024, 11, day, tzinfo=ZoneInfo("America/New_York")) for day in range(1, 7)]
 
-    with_offsets = load_csv_bars(bars_of(tmp_path, [str(day) for day in local]))
+    with_offsets = load_bar_files(bars_of(tmp_path, [str(day) for day in local]))
     assert with_offsets.ts_event[:-1].tolist() == [ns(day) for day in local[1:]]
 
-    week_days = load_csv_bars(bars_of(tmp_path, [str(day) for day in local if day.day not in (2, 3)]))
+    week_days = load_bar_files(bars_of(tmp_path, [str(day) for day in local if day.day not in (2, 3)]))
     assert "1 bars before a break in which the offset from UTC changed" in week_days.notes[0]
 
     days = [datetime(2024, 11, day, tzinfo=UTC) for day in range(1, 7)]
-    utc = load_csv_bars(bars_of(tmp_path, [str(day) for day in days]), read=ReadOptions(timezone="America/New_York"))
+    utc = load_bar_files(bars_of(tmp_path, [str(day) for day in days]), read=ReadOptions(timezone="America/New_York"))
     assert utc.ts_event[:-1].tolist() == [ns(day) for day in days[1:]]
 
 
@@ -139,10 +140,12 @@ def test_lines_are_counted_as_an_editor_counts_them(records: list[str]) -> None:
         path = Path(folder) / "rows.csv"
         path.write_text("".join(records), newline="")
 
-        assert [CsvLines(path, 0).line(row) for row in range(len(begins))] == begins
-        assert CsvLines(path, 0).line(len(begins)) is None
-        assert [CsvLines(path, 0).after(1).line(row) for row in range(len(begins) - 1)] == begins[1:]
-        assert CsvLines(Path(folder) / "gone.csv", 0).line(0) is None
+        records = CsvRecords(DataFile(path), "utf-8", ",")
+        rows = FileRows.of_file(records, 0, len(begins))
+        assert [rows.line(row) for row in range(len(begins))] == begins
+        assert records.line(len(begins)) is None
+        assert [rows.take(slice(1, None)).line(row) for row in range(len(begins) - 1)] == begins[1:]
+        assert CsvRecords(DataFile(Path(folder) / "gone.csv"), "utf-8", ",").line(0) is None
 
 
 def test_what_a_spreadsheet_saved_is_refused(tmp_path: Path) -> None:
@@ -156,17 +159,17 @@ def test_what_a_spreadsheet_saved_is_refused(tmp_path: Path) -> None:
     ):
         path.write_text(f"{good}\n\n{good.replace(cell, lossy)}\n")
         with pytest.raises(BadData) as error:
-            load_csv(path)
+            load_files(path)
         assert str(error.value) == f"{path.name}: {place}, got {lossy!r}; {remedy}"
     for cell, lossy, says in (
         ("61024.9", "6.1E+05", "column 'price': expected a number with all its digits, got '6.1E+05'; the exponent"),
-        ("61024.9", '"61,024.90"', "column 'price': expected a number, got '61,024.90'; write numbers without sep"),
+        ("61024.9", '"61,24.90"', "column 'price': expected a number, got '61,24.90'; write numbers without sep"),
     ):
         path.write_text(f"{good}\n{good.replace(cell, lossy)}\n")
         with pytest.raises(BadData, match=says.replace("+", r"\+")):
-            load_csv(path)
-    with pytest.raises(BadData, match=r"line 2, .* got '01/02/2024 09:30'; write dates as year-month-day"):
-        load_csv_bars(bars_of(tmp_path, ["01/02/2024 09:30", "01/02/2024 09:31"]))
+            load_files(path)
+    with pytest.raises(BadData, match=r"line 2, .* got '01/02/2024 09:30'; say which with --date-order day-first or"):
+        load_bar_files(bars_of(tmp_path, ["01/02/2024 09:30", "01/02/2024 09:31"]))
 
 
 def test_trades_that_jump_are_refused_by_line_or_accepted_with_a_note(tmp_path: Path) -> None:

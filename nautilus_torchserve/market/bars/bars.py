@@ -8,10 +8,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.market.read_options import CsvLines, ReadOptions
+from nautilus_torchserve.market.data_files import FileRows
+from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import Instrument, place
 
 PRICES = ("open", "high", "low", "close")
+ARRAYS = ("ts_event", *PRICES, "volume")
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +41,7 @@ class Bars:
     """How they were read."""
     notes: tuple[str, ...] = ()
     """What was assumed or altered in reading them, a sentence each."""
-    lines: CsvLines | None = None
+    lines: FileRows | None = None
     """Line numbers in the file; None for bars that are not from one."""
     catalog: Path | None = None
     """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
@@ -51,15 +53,18 @@ class Bars:
     def sha256(self) -> str:
         """Hash of instrument, interval and values: the same bars have the same hash, whatever the file."""
         digest = hashlib.sha256(f"{self.instrument!r} {self.interval_ns}".encode())
-        for name in ("ts_event", *PRICES, "volume"):
+        for name in ARRAYS:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()
 
     def between(self, start: int, stop: int) -> "Bars":
         """Return the bars at positions ``start`` to ``stop - 1``."""
-        arrays = ("ts_event", *PRICES, "volume")
-        lines = None if self.lines is None else self.lines.after(start)
-        return replace(self, lines=lines, **{name: getattr(self, name)[start:stop] for name in arrays})
+        return self.take(slice(start, stop))
+
+    def take(self, rows: NDArray[np.int64] | slice) -> "Bars":
+        """Return the bars at these positions."""
+        lines = None if self.lines is None else self.lines.take(rows)
+        return replace(self, lines=lines, **{name: getattr(self, name)[rows] for name in ARRAYS})
 
     def place(self, row: int) -> str:
         """Return the place of a bar for messages: its line in a file, else its row and when it closed."""

@@ -257,8 +257,7 @@ def _finding(
 ) -> Finding:
     count, row = int(bad.sum()), int(bad.argmax())
     closed, was = utc_text(bars.ts_event[row]), value(row)
-    line = None if bars.lines is None else bars.lines.line(row)
-    place = f"row {row + 1}" if line is None else f"line {line}"
+    place = (bars.lines and bars.lines.place(row)) or f"row {row + 1}"
     sentence = (
         f"{kind.capitalize()} in {count:,} of {len(bars):,} bars, first in {place} (closed {closed}): "
         f"expected {expected}, got {was}."

@@ -253,7 +253,7 @@ def _cell(name: str, line: int, key: str, column: str, value: Any) -> str:
     if isinstance(value, str):
         return value.strip() if key in TIMES else value
     expected = {"instruments": "a string or a list of strings", "text": "a string", "source": "a string or null"}
-    raise refused(name, line, column, expected.get(key, "a time"), value)
+    raise refused(name, f"line {line}", column, expected.get(key, "a time"), value)
 
 
 def _columns(name: str, header: Sequence[str]) -> dict[str, str]:

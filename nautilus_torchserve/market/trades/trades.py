@@ -11,23 +11,20 @@ from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nautilus_torchserve.market.bad_data import BadData
+from nautilus_torchserve.market.data_files import FileRows
+from nautilus_torchserve.market.decimals import EXACT_INTEGERS
 from nautilus_torchserve.market.jumps import JUMP_REMEDY, MOST_NAMED, and_more, find_jumps, split_note
-from nautilus_torchserve.market.read_options import CsvLines, ReadOptions
-from nautilus_torchserve.user_error import UserError
+from nautilus_torchserve.market.read_options import ReadOptions
 
-EXACT_INTEGERS = 2**53
-"""Integers below this are exact in float64, which the features rely on."""
+ARRAYS = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
 MOST_DECIMALS = 16
 """NautilusTrader's fixed-point numbers have no more."""
-
-
-class BadData(UserError, ValueError):
-    """Invalid market data; names the file, the place and what was expected."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ class Trades:
     """How they were read."""
     notes: tuple[str, ...] = ()
     """What was assumed or let through in reading them, a sentence each."""
-    lines: CsvLines | None = None
+    lines: FileRows | None = None
     """Line numbers in the file; None for trades that are not from one."""
     catalog: Path | None = None
     """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
@@ -93,9 +90,12 @@ class Trades:
 
     def between(self, start: int, stop: int) -> "Trades":
         """Return the trades at positions ``start`` to ``stop - 1``."""
-        arrays = ("ts_event", "ts_init", "price", "size", "side", "trade_id")
-        lines = None if self.lines is None else self.lines.after(start)
-        return replace(self, lines=lines, **{name: getattr(self, name)[start:stop] for name in arrays})
+        return self.take(slice(start, stop))
+
+    def take(self, rows: NDArray[np.int64] | slice) -> "Trades":
+        """Return the trades at these positions."""
+        lines = None if self.lines is None else self.lines.take(rows)
+        return replace(self, lines=lines, **{name: getattr(self, name)[rows] for name in ARRAYS})
 
     def place(self, row: int) -> str:
         """Return the place of a trade for messages: its line in a file, else its row and time."""
@@ -106,10 +106,10 @@ class Trades:
         return self.price / 10.0**self.instrument.price_precision
 
 
-def place(lines: CsvLines | None, row: int, ts_event: int) -> str:
+def place(lines: FileRows | None, row: int, ts_event: int) -> str:
     """Return the place of a row: its line in a file, else its number from 1, and its time."""
-    line = None if lines is None else lines.line(row)
-    return f"line {line}" if line is not None else f"row {row + 1} ({utc_text(ts_event)})"
+    in_file = None if lines is None else lines.place(row)
+    return in_file or f"row {row + 1} ({utc_text(ts_event)})"
 
 
 def utc_text(ts_ns: int | np.int64) -> str:
@@ -144,24 +144,26 @@ def check(trades: Trades) -> Trades:
         check_precision(trades.source, name, precision)
         remedy = " (NautilusTrader and log returns need positive prices)" if name == "price" else ""
         as_decimal = partial(decimal_text, precision=precision)
-        _refuse(trades, values <= 0, f"a positive {name}{remedy}", values, as_decimal)
+        refuse_where(trades, values <= 0, f"a positive {name}{remedy}", values, as_decimal)
         too_large = f"a {name} below 2**53 steps of 1e-{precision}"
-        _refuse(trades, values >= EXACT_INTEGERS, too_large, values, as_decimal)
+        refuse_where(trades, values >= EXACT_INTEGERS, too_large, values, as_decimal)
     for name in ("ts_event", "ts_init"):
         values = getattr(trades, name)
         backwards = np.zeros(len(values), dtype=bool)
         backwards[1:] = values[1:] < values[:-1]
         sort = f"{name} sorted in time (sort the file by time)"
-        _refuse(trades, backwards, sort, values, lambda value: f"{utc_text(value)}, before its predecessor")
+        refuse_where(trades, backwards, sort, values, lambda value: f"{utc_text(value)}, before its predecessor")
     early = trades.ts_init < trades.ts_event
-    _refuse(trades, early, "a time of receipt (ts_init) not before the venue's (ts_event)", trades.ts_init, utc_text)
-    _refuse(trades, np.abs(trades.side) > 1, "side +1, -1 or 0", trades.side)
+    refuse_where(
+        trades, early, "a time of receipt (ts_init) not before the venue's (ts_event)", trades.ts_init, utc_text
+    )
+    refuse_where(trades, np.abs(trades.side) > 1, "side +1, -1 or 0", trades.side)
     _, first = np.unique(trades.trade_id, return_index=True)
     if len(first) < len(trades):
         repeated = np.ones(len(trades), dtype=bool)
         repeated[first] = False
         once = "every trade id once (remove duplicates)"
-        _refuse(trades, repeated, once, trades.trade_id, lambda value: repr(str(value)))
+        refuse_where(trades, repeated, once, trades.trade_id, lambda value: repr(str(value)))
     return _check_jumps(trades)
 
 
@@ -193,17 +195,34 @@ def _check_jumps(trades: Trades) -> Trades:
     return replace(trades, notes=(*trades.notes, f"{sentence} They were let through (--allow-jumps)."))
 
 
-def _refuse(
-    trades: Trades,
+class PlacedRows(Protocol):
+    """Rows of market data that know where they come from."""
+
+    @property
+    def source(self) -> str:
+        """Name of the data."""
+
+    def place(self, row: int) -> str:
+        """Return the place of a row."""
+
+
+def refuse_where(
+    data: PlacedRows,
     bad: NDArray[np.bool_],
     expected: str,
     values: NDArray,
     text: Callable[[Any], str] = str,
 ) -> None:
+    """Refuse data with bad rows [n], naming the first one and its value.
+
+    Raises
+    ------
+    BadData
+    """
     if bad.any():
         row = int(bad.argmax())
         others = f" (and {bad.sum() - 1:,} more rows)" if bad.sum() > 1 else ""
-        raise BadData(f"{trades.source}: {trades.place(row)}: expected {expected}, got {text(values[row])}{others}")
+        raise BadData(f"{data.source}: {data.place(row)}: expected {expected}, got {text(values[row])}{others}")
 
 
 def implied_quotes(trades: Trades, tick: int = 1) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -23,7 +23,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
 
-from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.trading.backtest.ledger import account_currency
 from nautilus_torchserve.trading.backtest.simulated_time import watch_fills
 from nautilus_torchserve.trading.backtest.venue_fills import fill_at_venue_time
@@ -117,7 +117,7 @@ def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
 
 @contextmanager
 def built(
-    config: BacktestRunConfig, instruments: Sequence[Instrument], trades: Trades | None = None
+    config: BacktestRunConfig, instruments: Sequence[Instrument], quotes: Quotes | None = None
 ) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
     """Yield the node and its engine, ready to run, and dispose of them afterwards.
 
@@ -126,8 +126,8 @@ def built(
     instruments : sequence of Instrument
         What is traded: until the end, money in their settlement currencies is as precise as `account_decimals` allows.
         The engine has them; those of a catalog replace them.
-    trades : Trades, optional
-        Of the one instrument: market orders meet the quotes that they imply at the venue's time.
+    quotes : Quotes, optional
+        Of the one instrument: market orders meet them at the venue's time; None: orders meet received quotes.
     """
     balances = [Money.from_str(text).as_decimal() for venue in config.venues for text in venue.starting_balances]
     with precise_currencies(instruments, max(balances)):
@@ -138,8 +138,9 @@ def built(
             for instrument in instruments:
                 if engine.cache.instrument(instrument.id) is None:
                     engine.add_instrument(with_registered_currencies(instrument))
-            is_late = trades is not None and fill_at_venue_time(engine, trades, instruments[0])
-            watch_fills(engine, check_prices=not is_late)
+            if quotes is not None:
+                fill_at_venue_time(engine, quotes, instruments[0])
+            watch_fills(engine, check_prices=quotes is None)
             yield node, engine
         finally:
             node.dispose()

@@ -10,6 +10,7 @@ import pandas as pd
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.model.identifiers import InstrumentId
 
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.reporting.backtest.trade_log import PastTrade
 from nautilus_torchserve.scores.account import (
     MIN_DAYS,
@@ -89,6 +90,8 @@ class InstrumentResult(TradingResult, Generic[D]):
     """Orders that were sent while the market was closed, and waited for its open."""
     news: NewsCounts | None
     """Counts of the headlines about it; None where the model reads none."""
+    quotes: Quotes | None
+    """The venue's quotes that orders met; None: they met implied ones."""
     without_volume: int
     """Events that end a window without any volume; the model got no request for them."""
 
@@ -221,6 +224,7 @@ def _instrument_result(
         in_sample=part.sample.in_sample,
         held=held[instrument_id],
         news=stats.news[instrument_id],
+        quotes=part.quotes,
         without_volume=part.without_volume,
         predictions=predictions,
         fills=fill_table(ledger),

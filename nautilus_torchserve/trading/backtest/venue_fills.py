@@ -1,8 +1,8 @@
 """Fills of market orders at the quotes of the venue's time, whatever the feed's delay.
 
-A trade reaches a strategy at ``ts_init``, but it moved the market at ``ts_event``. NautilusTrader's simulated exchange
-moves its book with the data, so at ``ts_init``: with a slow feed an order would be filled at quotes that the venue no
-longer shows.
+A quote or a trade reaches a strategy at ``ts_init``, but it moved the market at ``ts_event``. NautilusTrader's
+simulated exchange moves its book with the data, so at ``ts_init``: with a slow feed an order would be filled at quotes
+that the venue no longer shows. A trade sets both sides of that book to its price, too, until the next quote.
 """
 
 import numpy as np
@@ -16,28 +16,21 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
 from nautilus_trader.model.orders import Order
 
-from nautilus_torchserve.market.trades.trades import Trades, implied_quotes
-from nautilus_torchserve.trading.instruments.conform import tick_steps
+from nautilus_torchserve.market.quotes.quotes import Quotes
 
 
-def fill_at_venue_time(engine: BacktestEngine, trades: Trades, instrument: Instrument) -> bool:
-    """Let market orders in a backtest meet the quotes that the trades imply at the venue's time.
+def fill_at_venue_time(engine: BacktestEngine, quotes: Quotes, instrument: Instrument) -> None:
+    """Let market orders in a backtest meet the quotes in force at the venue, real ones or those that trades imply.
 
     Parameters
     ----------
     engine : BacktestEngine
         Built, with the venue, and not run yet.
-
-    Returns
-    -------
-    bool
-        Whether any trade is received later than it was made; where none is, nothing changes.
+    quotes : Quotes
+        All quotes of the run, in the instrument's own decimals: see `trading.instruments.conform.conform` and
+        `trading.instruments.instruments.implied`.
     """
-    is_late = bool((trades.ts_init > trades.ts_event).any())
-    if is_late:
-        model = VenueFillModel(trades, tick_steps(instrument), engine.kernel.clock)
-        engine.change_fill_model(instrument.id.venue, model)
-    return is_late
+    engine.change_fill_model(instrument.id.venue, VenueFillModel(quotes, engine.kernel.clock))
 
 
 class VenueFillModel(FillModel):
@@ -48,19 +41,19 @@ class VenueFillModel(FillModel):
 
     Parameters
     ----------
-    trades : Trades
-        All trades of the run.
-    tick : int
-        The instrument's tick, in steps of 10**-price_precision.
+    quotes : Quotes
+        All quotes of the run.
     clock : Clock
         The engine's clock.
     """
 
-    def __init__(self, trades: Trades, tick: int, clock: Clock) -> None:
+    def __init__(self, quotes: Quotes, clock: Clock) -> None:
         super().__init__(prob_slippage=1.0, random_seed=1)
-        self._ts_event = trades.ts_event
-        self._bid, self._ask = implied_quotes(trades, tick)
-        self._size = trades.size
+        self._ts_event = quotes.ts_event
+        self._sides = (
+            (OrderSide.BUY, quotes.bid_price, quotes.bid_size),
+            (OrderSide.SELL, quotes.ask_price, quotes.ask_size),
+        )
         self._clock = clock
 
     def get_orderbook_for_fill_simulation(
@@ -71,17 +64,10 @@ class VenueFillModel(FillModel):
         if last < 0 or order.order_type != OrderType.MARKET:
             return None
         book = OrderBook(instrument.id, BookType.L2_MBP)
-        size = int(self._size[last]) * 10 ** (FIXED_PRECISION - instrument.size_precision)
-        for number, (side, steps) in enumerate(((OrderSide.BUY, self._bid), (OrderSide.SELL, self._ask)), 1):
-            price = int(steps[last]) * 10 ** (FIXED_PRECISION - instrument.price_precision)
-            book.add(
-                BookOrder(
-                    side,
-                    Price.from_raw(price, instrument.price_precision),
-                    Quantity.from_raw(size, instrument.size_precision),
-                    number,
-                ),
-                0,
-                0,
-            )
+        price_step = 10 ** (FIXED_PRECISION - instrument.price_precision)
+        size_step = 10 ** (FIXED_PRECISION - instrument.size_precision)
+        for number, (side, price, size) in enumerate(self._sides, 1):
+            level = Price.from_raw(int(price[last]) * price_step, instrument.price_precision)
+            quantity = Quantity.from_raw(int(size[last]) * size_step, instrument.size_precision)
+            book.add(BookOrder(side, level, quantity, number), 0, 0)
         return book

@@ -1,6 +1,6 @@
 """Conversion of market data to the steps of their instrument."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from math import gcd
@@ -11,11 +11,16 @@ from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades import trades
 from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData, Trades
 from nautilus_torchserve.trading.instruments.options import decimals
 
-D = TypeVar("D", Trades, Bars)
+D = TypeVar("D", Trades, Bars, Quotes)
+MarketData = Trades | Bars | Quotes
+PRICE_COLUMNS: Mapping[type, Sequence[str]] = {Trades: ("price",), Bars: PRICES, Quotes: ("bid_price", "ask_price")}
+SIZE_COLUMNS: Mapping[type, Sequence[str]] = {Trades: ("size",), Bars: ("volume",), Quotes: ("bid_size", "ask_size")}
+"""Kind of data -> its columns of prices, and of sizes."""
 
 
 def conform(data: D, instrument: Instrument) -> D:
@@ -27,19 +32,17 @@ def conform(data: D, instrument: Instrument) -> D:
     Raises
     ------
     BadData
-        A price is not a whole number of ticks, or a trade's size is finer than the instrument's.
+        A price is not a whole number of ticks, or a trade's or quote's size is finer than the instrument's.
     """
     check_ticks(data, instrument)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
     known = data.instrument
     columns: dict[str, Any] = {
-        name: _rescaled(data, name, known.price_precision, price_precision) for name in _prices(data)
+        name: _rescaled(data, name, known.price_precision, price_precision) for name in PRICE_COLUMNS[type(data)]
     }
-    if isinstance(data, Trades):
-        columns["size"] = _rescaled(data, "size", known.size_precision, size_precision)
-    else:
+    if isinstance(data, Bars):
         size_precision = max(size_precision, known.size_precision)
-        columns["volume"] = _rescaled(data, "volume", known.size_precision, size_precision)
+    columns |= {name: _rescaled(data, name, known.size_precision, size_precision) for name in SIZE_COLUMNS[type(data)]}
     named = trades.Instrument(instrument.id.symbol.value, instrument.id.venue.value, price_precision, size_precision)
     return replace(data, instrument=named, **columns)
 
@@ -49,15 +52,15 @@ def tick_steps(instrument: Instrument) -> int:
     return int(instrument.price_increment.as_decimal().scaleb(instrument.price_precision))
 
 
-def check_ticks(data: Trades | Bars, instrument: Instrument) -> None:
+def check_ticks(data: MarketData, instrument: Instrument) -> None:
     """Refuse data with a price between two ticks."""
     tick = instrument.price_increment.as_decimal()
-    for name in _prices(data):
+    for name in PRICE_COLUMNS[type(data)]:
         off = off_tick(getattr(data, name), data.instrument.price_precision, tick)
         if off.any():
             position = int(off.argmax())
             price = Decimal(int(getattr(data, name)[position])).scaleb(-data.instrument.price_precision)
-            noun = "trade" if isinstance(data, Trades) else f"{name} of bar"
+            noun = "trade" if isinstance(data, Trades) else f"{name} of {type(data).__name__.lower()[:-1]}"
             raise BadData(
                 f"{data.source}: {noun} {position + 1}: expected a multiple of {instrument.id}'s tick size {tick}, "
                 f"got {price.normalize():f} ({off.sum()} such prices); --tick-size sets another one"
@@ -72,11 +75,7 @@ def off_tick(price: NDArray[np.int64], precision: int, tick: Decimal) -> NDArray
     return price % divisor != 0 if divisor < EXACT_INTEGERS else price != 0
 
 
-def _prices(data: Trades | Bars) -> Sequence[str]:
-    return ("price",) if isinstance(data, Trades) else PRICES
-
-
-def _rescaled(data: Trades | Bars, name: str, have: int, want: int) -> NDArray[np.int64]:
+def _rescaled(data: MarketData, name: str, have: int, want: int) -> NDArray[np.int64]:
     """Return a column in steps of 10**-want instead of 10**-have."""
     values: NDArray[np.int64] = getattr(data, name)
     if want >= have:

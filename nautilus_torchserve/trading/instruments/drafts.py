@@ -19,10 +19,9 @@ from nautilus_trader.model.instruments import (
 )
 from nautilus_trader.model.objects import Currency, Price, Quantity
 
-from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades import trades
-from nautilus_torchserve.market.trades.trades import BadData, Trades
-from nautilus_torchserve.trading.instruments.conform import off_tick
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.trading.instruments.conform import PRICE_COLUMNS, MarketData, off_tick
 from nautilus_torchserve.trading.instruments.contract_table import Contract, reads_no_names
 from nautilus_torchserve.trading.instruments.names import engine_id
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions, decimals
@@ -53,7 +52,7 @@ def all_from(source: str) -> dict[str, str]:
     return dict.fromkeys(PROPERTIES, source)
 
 
-def of_contract(data: Trades | Bars, contract: Contract) -> Draft:
+def of_contract(data: MarketData, contract: Contract) -> Draft:
     """Return a contract of the table, in the coarsest of its ticks that all prices fit."""
     row = f"contract table: {contract.source.partition(':')[0]}"
     origins = {**all_from(row), "margin": NOT_GIVEN, "fee": NOT_GIVEN}
@@ -202,6 +201,6 @@ def _data_lot(instrument: trades.Instrument) -> Decimal:
     return Decimal(1).scaleb(-instrument.size_precision)
 
 
-def _fits(data: Trades | Bars, tick: Decimal) -> bool:
-    columns = ("price",) if isinstance(data, Trades) else PRICES
-    return not any(off_tick(getattr(data, name), data.instrument.price_precision, tick).any() for name in columns)
+def _fits(data: MarketData, tick: Decimal) -> bool:
+    precision = data.instrument.price_precision
+    return not any(off_tick(getattr(data, name), precision, tick).any() for name in PRICE_COLUMNS[type(data)])

@@ -1,4 +1,4 @@
-"""Conversion of trades to NautilusTrader's data: an instrument, a catalog of trade ticks."""
+"""Conversion of trades and quotes to NautilusTrader's data: an instrument, a catalog of ticks."""
 
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_M
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from numpy.typing import NDArray
 
+from nautilus_torchserve.market.quotes.quotes import ARRAYS, Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, decimal_text, implied_quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
 from nautilus_torchserve.trading.instruments.drafts import fee_values, of_options
@@ -78,7 +79,7 @@ def trade_ticks(trades: Trades) -> list[TradeTick]:
     ]
 
 
-def quote_ticks(trades: Trades, tick: int = 1) -> list[QuoteTick]:
+def implied(trades: Trades, tick: int = 1) -> Quotes:
     """Return the quotes that the trades imply, one after each trade and known with it; sizes are the trade's.
 
     Parameters
@@ -86,24 +87,32 @@ def quote_ticks(trades: Trades, tick: int = 1) -> list[QuoteTick]:
     tick : int
         The instrument's, in steps of 10**-price_precision.
     """
-    bids, asks = implied_quotes(trades, tick)
-    return to_quote_ticks(trades.instrument, bids, asks, trades.size, trades.ts_event, trades.ts_init)
+    bid, ask = implied_quotes(trades, tick)
+    return Quotes(
+        instrument=trades.instrument,
+        source=trades.source,
+        ts_event=trades.ts_event,
+        ts_init=trades.ts_init,
+        bid_price=bid,
+        ask_price=ask,
+        bid_size=trades.size,
+        ask_size=trades.size,
+    )
 
 
-def to_quote_ticks(
-    instrument: Instrument,
-    bid: NDArray[np.int64],
-    ask: NDArray[np.int64],
-    size: NDArray[np.int64] | NDArray[np.object_],
-    ts_event: NDArray[np.int64],
-    ts_init: NDArray[np.int64],
-) -> list[QuoteTick]:
-    """Convert quotes [n] to ticks; prices and sizes in the instrument's smallest steps, the same size on both sides."""
+def quote_ticks(trades: Trades, tick: int = 1) -> list[QuoteTick]:
+    """Return the quotes that the trades imply, see `implied`."""
+    return to_quote_ticks(implied(trades, tick))
+
+
+def to_quote_ticks(quotes: Quotes) -> list[QuoteTick]:
+    """Convert quotes to ticks, see `check_quotes`; whole steps stay exact."""
+    instrument = quotes.instrument
     instrument_id = InstrumentId.from_str(instrument.instrument_id)
     price_precision, size_precision = instrument.price_precision, instrument.size_precision
     price_step = 10 ** (FIXED_PRECISION - price_precision)
     size_step = 10 ** (FIXED_PRECISION - size_precision)
-    columns = (bid, ask, size, ts_event, ts_init)
+    columns = (getattr(quotes, name).tolist() for name in ARRAYS)
     return [
         QuoteTick.from_raw(
             instrument_id,
@@ -111,22 +120,42 @@ def to_quote_ticks(
             ask * price_step,
             price_precision,
             price_precision,
-            size * size_step,
-            size * size_step,
+            bid_size * size_step,
+            ask_size * size_step,
             size_precision,
             size_precision,
             ts_event,
             ts_init,
         )
-        for bid, ask, size, ts_event, ts_init in zip(*(column.tolist() for column in columns), strict=True)
+        for ts_event, ts_init, bid, ask, bid_size, ask_size in zip(*columns, strict=True)
     ]
 
 
-def write_catalog(trades: Trades, instrument: NautilusInstrument, folder: Path) -> None:
-    """Write instrument, trades and implied quotes as a `ParquetDataCatalog`, which a `BacktestNode` reads."""
+def check_quotes(quotes: Quotes) -> Quotes:
+    """Return quotes; refuse prices and sizes that NautilusTrader cannot hold.
+
+    Raises
+    ------
+    BadData
+    """
+    instrument = quotes.instrument
+    check_range(quotes.source, "ask price", quotes.ask_price, instrument.price_precision, PRICE_MAX)
+    for name, sizes in (("bid size", quotes.bid_size), ("ask size", quotes.ask_size)):
+        check_range(quotes.source, name, sizes, instrument.size_precision, QUANTITY_MAX)
+    return quotes
+
+
+def write_catalog(trades: Trades, instrument: NautilusInstrument, folder: Path, quotes: Quotes | None = None) -> None:
+    """Write instrument, trades and quotes as a `ParquetDataCatalog`, which a `BacktestNode` reads.
+
+    Parameters
+    ----------
+    quotes : Quotes, optional
+        The venue's; None: those that the trades imply.
+    """
     catalog = ParquetDataCatalog(folder)
     catalog.write_data([instrument])
-    catalog.write_data(quote_ticks(trades, tick_steps(instrument)))
+    catalog.write_data(to_quote_ticks(implied(trades, tick_steps(instrument)) if quotes is None else quotes))
     catalog.write_data(trade_ticks(trades))
 
 

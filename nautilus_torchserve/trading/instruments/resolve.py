@@ -11,8 +11,9 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.persistence.funcs import urisafe_identifier
 
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.instruments.conform import MarketData
 from nautilus_torchserve.trading.instruments.contract_table import Contract, by_name, find_contract, known_names
 from nautilus_torchserve.trading.instruments.drafts import (
     NEVER_NS,
@@ -69,7 +70,7 @@ class Definition:
         return {"engine_id": self.instrument.id.value, **properties}
 
 
-def resolve(data: Trades | Bars, options: InstrumentOptions, fee_bps: float | None = None) -> Definition:
+def resolve(data: MarketData, options: InstrumentOptions, fee_bps: float | None = None) -> Definition:
     """Resolve the instrument of some market data.
 
     The first of these that knows it: ``options.instrument_definition``, the catalog that the data came from, the table
@@ -92,7 +93,7 @@ def resolve(data: Trades | Bars, options: InstrumentOptions, fee_bps: float | No
 
 
 def resolve_all(
-    data: Sequence[Trades | Bars], options: InstrumentOptions, fee_bps: float | None = None
+    data: Sequence[MarketData], options: InstrumentOptions, fee_bps: float | None = None
 ) -> list[Definition]:
     """Resolve each instrument of a run; single options hold for all of them."""
     for item in data:
@@ -121,7 +122,7 @@ def _read(source: str) -> Contract | list[Instrument]:
 
 
 def _explicit(
-    data: Trades | Bars, position: int, count: int, sources: Mapping[str, Contract | list[Instrument]]
+    data: MarketData, position: int, count: int, sources: Mapping[str, Contract | list[Instrument]]
 ) -> Draft | None:
     """Return the given definition: by the data's name, else in the order of the data."""
     name = data.instrument.instrument_id
@@ -139,7 +140,7 @@ def _explicit(
     raise BadData(f"{data.source}: expected a definition of {name}, got those of {', '.join(_names(sources.values()))}")
 
 
-def _inferred(data: Trades | Bars, options: InstrumentOptions) -> Draft:
+def _inferred(data: MarketData, options: InstrumentOptions) -> Draft:
     """Return the definition of the data's catalog, the table, the symbol or options."""
     instrument = data.instrument
     if data.catalog is not None:
@@ -150,7 +151,7 @@ def _inferred(data: Trades | Bars, options: InstrumentOptions) -> Draft:
     return of_options(instrument, options) if contract is None else of_contract(data, contract)
 
 
-def _finish(data: Trades | Bars, draft: Draft, options: InstrumentOptions, fee_bps: float | None) -> Definition:
+def _finish(data: MarketData, draft: Draft, options: InstrumentOptions, fee_bps: float | None) -> Definition:
     """Apply the options, and name the instrument as the engine can."""
     name = data.instrument.instrument_id
     defined = tradable(draft.instrument, name)
@@ -180,35 +181,35 @@ def _finish(data: Trades | Bars, draft: Draft, options: InstrumentOptions, fee_b
     return definition
 
 
-def _tick_values(tick: Decimal, values: Mapping[str, Any], data: Trades | Bars) -> dict[str, Any]:
+def _tick_values(tick: Decimal, values: Mapping[str, Any], data: MarketData) -> dict[str, Any]:
     precision = decimals(tick)
     return {"price_increment": f"{tick:.{precision}f}", "price_precision": precision, "tick_scheme_name": None}
 
 
-def _lot_values(lot: Decimal, values: Mapping[str, Any], data: Trades | Bars) -> dict[str, Any]:
+def _lot_values(lot: Decimal, values: Mapping[str, Any], data: MarketData) -> dict[str, Any]:
     kind = values["type"]
     if kind in ("Equity", "FuturesContract"):
         if decimals(lot):
             raise BadSetting(f"{data.instrument.instrument_id}: expected a whole --lot-size for a {kind}, got {lot}")
         return {"lot_size": f"{lot:.0f}"}
-    # A trade's size is given in the instrument's decimals, so that these are never fewer than the data's.
-    precision = max(decimals(lot), data.instrument.size_precision if isinstance(data, Trades) else 0)
+    # A size of a trade or quote is given in the instrument's decimals, so that these are never fewer than the data's.
+    precision = max(decimals(lot), 0 if isinstance(data, Bars) else data.instrument.size_precision)
     text = f"{lot:.{precision}f}"
     return {"size_increment": text, "size_precision": precision, "lot_size": text}
 
 
-def _multiplier_values(multiplier: Decimal, values: Mapping[str, Any], data: Trades | Bars) -> dict[str, Any]:
+def _multiplier_values(multiplier: Decimal, values: Mapping[str, Any], data: MarketData) -> dict[str, Any]:
     if "multiplier" not in values:
         kind = values["type"]
         raise BadSetting(f"{data.instrument.instrument_id}: expected no --multiplier for a {kind}, got {multiplier}")
     return {"multiplier": f"{multiplier:.{decimals(multiplier)}f}"}
 
 
-def _margin_values(margin: Decimal, values: Mapping[str, Any], data: Trades | Bars) -> dict[str, Any]:
+def _margin_values(margin: Decimal, values: Mapping[str, Any], data: MarketData) -> dict[str, Any]:
     return {"margin_init": f"{margin:f}", "margin_maint": f"{margin:f}"}
 
 
-def _check_life(data: Trades | Bars, instrument: Instrument) -> None:
+def _check_life(data: MarketData, instrument: Instrument) -> None:
     """Refuse data from before a contract's first or after its last moment: no order would be accepted then."""
     begin_ns, end_ns = getattr(instrument, "activation_ns", 0), getattr(instrument, "expiration_ns", NEVER_NS)
     if data.ts_event[0] < begin_ns or data.ts_event[-1] >= end_ns:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from nautilus_torchserve.market.bars.aggregate import aggregate
-from nautilus_torchserve.market.bars.load import load_bars, load_csv_bars
+from nautilus_torchserve.market.bars.load import load_bar_files, load_bars
 from nautilus_torchserve.market.bars.simulator import MINUTE_NS, BarSimulatorConfig, simulate_bars
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData
@@ -34,7 +34,7 @@ def test_without_data_the_market_is_simulated() -> None:
 def test_a_file_is_a_csv(csv: Path) -> None:
     bars = load_bars(str(csv), bars=0, seed=0, instrument_id="ETHUSDT.BINANCE")
 
-    assert bars.sha256 == load_csv_bars(csv).sha256
+    assert bars.sha256 == load_bar_files(csv).sha256
     assert load_bars(csv, 0, 0, read=ReadOptions("close")).ts_event[0] == T_S * 10**9
     with pytest.raises(BadData, match=r"expected bars of BTCUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
         load_bars(csv, bars=0, seed=0, instrument_id="BTCUSDT.BINANCE")
@@ -43,11 +43,11 @@ def test_a_file_is_a_csv(csv: Path) -> None:
 def test_longer_bars_are_made_of_those_there_are(csv: Path) -> None:
     bars = load_bars(csv, bars=0, seed=0, interval_ns=5 * MINUTE_NS)
 
-    assert bars.sha256 == aggregate(load_csv_bars(csv), 5 * MINUTE_NS).sha256
+    assert bars.sha256 == aggregate(load_bar_files(csv), 5 * MINUTE_NS).sha256
     assert bars.open.tolist() == [100, 105]
     assert bars.close.tolist() == [105, 110]
     assert bars.volume.tolist() == [15, 40]
-    assert load_bars(csv, 0, 0, interval_ns=MINUTE_NS).sha256 == load_csv_bars(csv).sha256
+    assert load_bars(csv, 0, 0, interval_ns=MINUTE_NS).sha256 == load_bar_files(csv).sha256
 
 
 @pytest.mark.parametrize("interval_ns", [MINUTE_NS // 2, 90 * 10**9])
@@ -57,14 +57,17 @@ def test_other_bars_cannot_be_made_of_them(csv: Path, interval_ns: int) -> None:
 
 
 def test_what_is_loaded_is_checked(csv: Path) -> None:
-    csv.write_text(ROWS + ROWS)
+    csv.write_text(ROWS.replace(",102,", ",-102,"))
 
-    with pytest.raises(BadData, match="Duplicates in 12 of 24 bars, first in line 13"):
+    with pytest.raises(BadData, match="High below low in 1 of 12 bars, first in line 1"):
         load_bars(csv, bars=0, seed=0)
 
 
 def test_a_missing_path_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadData, match="expected a CSV file or a catalog folder, got a path that does not exist"):
+    with pytest.raises(
+        BadData,
+        match=r"expected a file of bars, a folder .* with bars, got a path that does not exist",
+    ):
         load_bars(tmp_path / "nowhere", bars=0, seed=0)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nautilus_torchserve.market.trades.load import load_csv
+from nautilus_torchserve.market.trades.load import load_files
 from nautilus_torchserve.market.trades.trades import BadData, check
 
 SAMPLE = Path(__file__).parents[4] / "shared/data/btcusdt_perp_trades_2020-02-22.csv"
@@ -33,7 +33,7 @@ def written(folder: Path, text: str, name: str = "BTCUSDT-trades-2024-01.csv") -
 
 
 def test_tardis_has_times_of_receipt_and_names_its_instrument(tmp_path: Path) -> None:
-    trades = check(load_csv(written(tmp_path, TARDIS, "any-name.csv")))
+    trades = check(load_files(written(tmp_path, TARDIS, "any-name.csv")))
 
     assert trades.instrument.instrument_id == "BTCUSDT.BINANCE"
     assert (trades.instrument.price_precision, trades.instrument.size_precision) == (2, 3)
@@ -50,12 +50,12 @@ def test_tardis_has_times_of_receipt_and_names_its_instrument(tmp_path: Path) ->
 def test_another_exchange_of_tardis_is_its_name_in_capitals(tmp_path: Path) -> None:
     text = TARDIS.replace("binance-futures", "deribit").replace("BTCUSDT", "BTC-PERPETUAL")
 
-    assert load_csv(written(tmp_path, text)).instrument.instrument_id == "BTC-PERPETUAL.DERIBIT"
+    assert load_files(written(tmp_path, text)).instrument.instrument_id == "BTC-PERPETUAL.DERIBIT"
 
 
 @pytest.mark.parametrize("text", [TARDIS, TARDIS.split("\n", 1)[1]], ids=["header", "no header"])
 def test_tardis_is_known_by_its_columns(tmp_path: Path, text: str) -> None:
-    assert load_csv(written(tmp_path, text)).trade_id.tolist() == ["42", "43", "44"]
+    assert load_files(written(tmp_path, text)).trade_id.tolist() == ["42", "43", "44"]
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_tardis_is_known_by_its_columns(tmp_path: Path, text: str) -> None:
     ids=["futures header", "futures", "spot header", "spot", "spot us", "agg header", "agg futures", "agg spot us"],
 )
 def test_every_kind_of_binance_file_gives_the_same_trades(tmp_path: Path, name: str, text: str) -> None:
-    trades = check(load_csv(written(tmp_path, text, name)))
+    trades = check(load_files(written(tmp_path, text, name)))
 
     assert trades.instrument.instrument_id == "BTCUSDT.BINANCE"
     assert (trades.instrument.price_precision, trades.instrument.size_precision) == (1, 1)
@@ -85,19 +85,19 @@ def test_every_kind_of_binance_file_gives_the_same_trades(tmp_path: Path, name: 
 
 
 def test_published_archives_are_read_as_they_are(tmp_path: Path) -> None:
-    plain = load_csv(written(tmp_path, FUTURES))
+    plain = load_files(written(tmp_path, FUTURES))
     zipped, gzipped = tmp_path / "BTCUSDT-trades-2024-01.zip", tmp_path / "BTCUSDT-trades-2024-01.csv.gz"
     with zipfile.ZipFile(zipped, "w") as archive:
         archive.writestr("BTCUSDT-trades-2024-01.csv", FUTURES)
     gzipped.write_bytes(gzip.compress(FUTURES.encode()))
 
-    assert load_csv(zipped).sha256 == load_csv(gzipped).sha256 == plain.sha256
+    assert load_files(zipped).sha256 == load_files(gzipped).sha256 == plain.sha256
 
 
 @pytest.mark.parametrize("name", ["trades.csv", "btcusdt.csv", "BTCUSDT-2024-01.csv"])
 def test_binance_needs_a_file_name_with_the_symbol(tmp_path: Path, name: str) -> None:
     with pytest.raises(BadData, match=r"expected a file name like BTCUSDT-trades-2024-01\.csv"):
-        load_csv(written(tmp_path, FUTURES, name))
+        load_files(written(tmp_path, FUTURES, name))
 
 
 @pytest.mark.parametrize(
@@ -105,10 +105,10 @@ def test_binance_needs_a_file_name_with_the_symbol(tmp_path: Path, name: str) ->
     [
         ("", "expected at least one trade, got an empty file"),
         (FUTURES_HEADER, "expected at least one trade, got only a header"),
-        ("1,2,3\n", "expected 6 to 8 columns of .*, got 3"),
+        ("1,2,3,4\n", "expected a header, or a number of columns .*: 8 .Tardis trades., 6 or 7 .*; got 4 columns"),
         (FUTURES_HEADER.replace("price", "prize") + FUTURES, r"expected columns \['price'\] of Binance trades"),
         (AGG_HEADER.replace("transact_time", "t") + AGG, r"\['transact_time'\] of Binance aggTrades"),
-        (TARDIS.replace("local_timestamp", "received"), r"\['local_timestamp'\] of Tardis trades"),
+        (TARDIS.replace("local_timestamp", "arrival"), r"\['local_timestamp'\] of Tardis trades"),
         (FUTURES.replace("42283.60", "4228x"), "line 2, column 'price': expected a number, got '4228x'"),
         (FUTURES_HEADER + FUTURES.replace("2.000", ""), "line 3, column 'qty': expected a number, got ''"),
         (FUTURES + "9,42283.6\n", "line 3, column 'qty': expected a number, got ''"),
@@ -118,12 +118,11 @@ def test_binance_needs_a_file_name_with_the_symbol(tmp_path: Path, name: str) ->
             FUTURES.replace(str(T_MS), str(T_MS // 1000)),
             "line 1, column 'time': expected Unix milliseconds or microseconds",
         ),
-        (FUTURES.replace(str(T_MS), f"{T_MS}.5"), "line 1, column 'time': expected a whole number"),
-        (FUTURES_HEADER.replace("quote_qty", "qty") + FUTURES, "line 1: expected every column once, got 'qty' more"),
+        (FUTURES_HEADER.replace("quote_qty", "qty") + FUTURES, "expected one column of size .qty., got qty and qty"),
         (TARDIS.replace("sell", "bid"), "line 3, column 'side': expected buy or sell or unknown, got 'bid'"),
         (
             TARDIS.replace("BTCUSDT,1582329602150", "ETHUSDT,1582329602150"),
-            "line 4, column 'symbol': expected only 'BTCUSDT'",
+            "expected one instrument, got 2: BTCUSDT, ETHUSDT; name one with --instrument",
         ),
     ],
 )
@@ -131,7 +130,7 @@ def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, text: str, message
     path = written(tmp_path, text)
 
     with pytest.raises(BadData, match=message) as error:
-        load_csv(path)
+        load_files(path)
 
     assert str(error.value).startswith(path.name)
 
@@ -142,12 +141,10 @@ def test_a_bad_file_is_refused_with_its_place(tmp_path: Path, text: str, message
         (FUTURES.replace("42283.60", "-1"), "line 2: expected a positive price .*, got -1.0"),
         (FUTURES.replace("42283.60", "0"), "line 2: expected a positive price .*, got 0"),
         (FUTURES.replace("2.000", "0.000"), "line 2: expected a positive size, got 0"),
-        ("".join(reversed(FUTURES.splitlines(keepends=True))), "line 2: expected ts_event sorted in time"),
-        (FUTURES.replace("8,42283", "7,42283"), "line 2: expected every trade id once"),
     ],
 )
 def test_what_can_be_read_but_not_used_is_refused_by_the_check(tmp_path: Path, text: str, message: str) -> None:
-    trades = load_csv(written(tmp_path, text))
+    trades = load_files(written(tmp_path, text))
 
     with pytest.raises(BadData, match=message):
         check(trades)
@@ -155,13 +152,13 @@ def test_what_can_be_read_but_not_used_is_refused_by_the_check(tmp_path: Path, t
 
 @pytest.mark.parametrize("name", ["BTCUSDT-trades-2024-01.zip", "BTCUSDT-trades-2024-01.csv.gz"])
 def test_a_damaged_archive_is_refused(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadData, match="expected comma-separated values, got unreadable"):
-        load_csv(written(tmp_path, FUTURES, name))
+    with pytest.raises(BadData, match="unreadable data"):
+        load_files(written(tmp_path, FUTURES, name))
 
 
 @pytest.mark.skipif(not SAMPLE.is_file(), reason="the real sample is not here")
 def test_the_real_sample_is_read_exactly() -> None:
-    trades = check(load_csv(SAMPLE))
+    trades = check(load_files(SAMPLE))
 
     assert len(trades) == 9_999
     assert (trades.instrument.price_precision, trades.instrument.size_precision) == (2, 3)

@@ -13,10 +13,16 @@ from nautilus_trader.model.events import OrderFilled
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
-from nautilus_torchserve.market.trades.trades import Instrument, Trades, implied_quotes
+from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.trades.trades import Instrument, Trades
 from nautilus_torchserve.trading.backtest.engine import built, run_config
-from nautilus_torchserve.trading.backtest.venue_fills import VenueFillModel
-from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.instruments import (
+    implied,
+    perpetual,
+    quote_ticks,
+    to_quote_ticks,
+    trade_ticks,
+)
 
 MS = 10**6
 START = 1_700_000_000 * 10**9
@@ -47,17 +53,23 @@ class Alternating(Strategy):
         self.sent += 1
 
 
-def fills_of(trades: Trades, wait_ns: int = 1, quantity: str = "0.001", always: bool = False) -> pd.DataFrame:
-    """Return the fill prices of such a strategy."""
+def fills_of(
+    trades: Trades, wait_ns: int = 1, quantity: str = "0.001", quotes: Quotes | None = None, is_late: bool = True
+) -> pd.DataFrame:
+    """Return the fill prices of such a strategy, by the venue's quotes or those that the trades imply."""
     instrument = perpetual(trades.instrument, 0.0)
     fills: list[OrderFilled] = []
-    with built(run_config([instrument], None, [], [], Decimal(10**9)), [instrument], trades) as (_, engine):
+    met = quotes or (implied(trades) if is_late else None)
+    with built(run_config([instrument], None, [], [], Decimal(10**9)), [instrument], met) as (_, engine):
         engine.add_strategy(Alternating(instrument.id, wait_ns, quantity))
         engine.kernel.msgbus.subscribe(topic="events.fills.*", handler=fills.append)
-        if always:
-            engine.change_fill_model(instrument.id.venue, VenueFillModel(trades, 1, engine.kernel.clock))
-        engine.add_data(trade_ticks(trades))
-        engine.add_data(quote_ticks(trades))
+        data = (
+            [trade_ticks(trades), quote_ticks(trades)]
+            if quotes is None
+            else [to_quote_ticks(quotes), trade_ticks(trades)]
+        )
+        for ticks in data:
+            engine.add_data(ticks)
         engine.run()
     return pd.DataFrame(
         {
@@ -82,6 +94,12 @@ def made(ts_event: np.ndarray, ts_init: np.ndarray, price: np.ndarray, side: np.
         side.astype(np.int8),
         np.arange(count).astype(str),
     )
+
+
+def quotes_around(trades: Trades, offset: int) -> Quotes:
+    """Real quotes at the trades' times, some steps away from the trades' prices, of a size of 1."""
+    price, size = trades.price + offset, np.full(len(trades), 1000)
+    return Quotes(trades.instrument, "made", trades.ts_event, trades.ts_init, price - 3, price + 2, size, size)
 
 
 def ramp(delay_ns: int) -> Trades:
@@ -114,18 +132,22 @@ MOVES = st.tuples(
     moves=st.lists(MOVES, min_size=2, max_size=40),
     wait_ns=st.sampled_from([1, 10 * MS, 150 * MS]),
     quantity=st.sampled_from(["0.500", "3.000"]),
+    offset=st.sampled_from([None, 0, 250]),
 )
 def test_every_fill_is_at_the_quote_in_force_at_the_venue(
-    moves: list[tuple[int, int, int, int]], wait_ns: int, quantity: str
+    moves: list[tuple[int, int, int, int]], wait_ns: int, quantity: str, offset: int | None
 ) -> None:
     steps, sides, gaps_ms, delays_ms = (np.array(column) for column in zip(*moves, (0, 1, 1_000, 0), strict=True))
     ts_event = START + MS * np.cumsum(gaps_ms)
     ts_init = np.maximum.accumulate(ts_event + MS * delays_ms)
     trades = made(ts_event, ts_init, 10_000 + np.cumsum(steps), sides)
 
-    fills = fills_of(trades, wait_ns, quantity)
+    quotes = None if offset is None else quotes_around(trades, offset)
 
-    bid, ask = implied_quotes(trades)
+    fills = fills_of(trades, wait_ns, quantity, quotes)
+
+    met = quotes or implied(trades)
+    bid, ask, ts_event = met.bid_price, met.ask_price, met.ts_event
     last = np.searchsorted(ts_event, fills["ts_ns"].to_numpy(), side="right") - 1
     price = np.round(fills["price"].to_numpy() * 100)
     worse = np.where(fills["side"] == "BUY", price - ask[last], bid[last] - price)
@@ -142,5 +164,5 @@ def test_without_delay_the_rule_is_that_of_the_engine() -> None:
 
     for quantity in ("0.500", "3.000"):
         pd.testing.assert_frame_equal(
-            fills_of(trades, 2 * MS, quantity, always=True), fills_of(trades, 2 * MS, quantity), check_exact=True
+            fills_of(trades, 2 * MS, quantity), fills_of(trades, 2 * MS, quantity, is_late=False), check_exact=True
         )

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nautilus_trader.model.data import Bar, BarType, QuoteTick
@@ -11,6 +12,7 @@ from nautilus_trader.persistence.catalog import ParquetDataCatalog
 
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.quotes import bar_quotes
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
 from nautilus_torchserve.trading.instruments.instruments import check_range, to_quote_ticks
 
@@ -58,11 +60,12 @@ def bar_quote_ticks(bars: Bars, instrument: Instrument, spread_bps: float) -> li
     bars : Bars
         Conforming to the instrument; their volumes may be finer than its sizes.
     """
-    quotes = bar_quotes(bars, spread_bps, tick_steps(instrument))
+    around = bar_quotes(bars, spread_bps, tick_steps(instrument))
     steps = QUOTED_SIZE * 10**instrument.size_precision  # more than int64 holds
-    size = np.full(len(quotes.bid), steps, dtype=object)
+    size: Any = np.full(len(around.bid), steps, dtype=object)
     quoted = replace(bars.instrument, size_precision=instrument.size_precision)
-    return to_quote_ticks(quoted, quotes.bid, quotes.ask, size, quotes.ts_event, quotes.ts_event)
+    times = around.ts_event
+    return to_quote_ticks(Quotes(quoted, bars.source, times, times, around.bid, around.ask, size, size))
 
 
 def write_bar_catalog(bars: Bars, instrument: Instrument, bar_type: BarType, spread_bps: float, folder: Path) -> None:

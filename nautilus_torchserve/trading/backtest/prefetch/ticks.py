@@ -10,44 +10,54 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.features.tick import tick_features
 from nautilus_torchserve.latency.choice import Delay
-from nautilus_torchserve.market.trades.trades import Trades, implied_quotes
+from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionTable
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures, predict_rows
 from nautilus_torchserve.trading.backtest.prefetch.stream import MarketChunk, map_ahead
-from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.instruments import implied, to_quote_ticks, trade_ticks
 
 ROWS = 8192
 """Rows of one request."""
 
 
-def trade_chunks(trades: Trades, size: int, tick: int = 1) -> Generator[MarketChunk, None, None]:
-    """Yield trades and the quotes that they imply, some ``size`` at a time; trades of one time stay together.
+def trade_chunks(
+    trades: Trades, size: int, tick: int = 1, quotes: Quotes | None = None
+) -> Generator[MarketChunk, None, None]:
+    """Yield trades and quotes, some ``size`` trades at a time; trades of one time stay together.
 
     Parameters
     ----------
     tick : int
         The instrument's, in steps of 10**-price_precision.
+    quotes : Quotes, optional
+        The venue's, up to the last trade; None: those that the trades imply.
     """
-    start = 0
+    start = first_quote = 0
     while start < len(trades):
         last_ns = trades.ts_init[min(start + size, len(trades)) - 1]
         stop = int(np.searchsorted(trades.ts_init, last_ns, side="right"))
         chunk = trades.between(start, stop)
-        bid, ask = _quotes(trades, start, stop, tick)
-        quotes = to_quote_ticks(trades.instrument, bid, ask, chunk.size, chunk.ts_event, chunk.ts_init)
         until_ns = int(trades.ts_init[stop]) if stop < len(trades) else int(last_ns) + 1
-        yield MarketChunk([(trade_ticks(chunk), chunk.ts_init), (quotes, chunk.ts_init)], until_ns)
+        streams = [(trade_ticks(chunk), chunk.ts_init)]
+        if quotes is None:
+            streams.append((to_quote_ticks(_implied(trades, start, stop, tick)), chunk.ts_init))
+        else:
+            stop_quote = int(np.searchsorted(quotes.ts_init, until_ns))
+            part = quotes.between(first_quote, stop_quote)
+            streams.insert(0, (to_quote_ticks(part), part.ts_init))  # as `TradeMarket.write_catalog`
+            first_quote = stop_quote
+        yield MarketChunk(streams, until_ns)
         start = stop
 
 
-def _quotes(trades: Trades, start: int, stop: int, tick: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return `implied_quotes` after trades ``start`` to ``stop - 1``; they depend on the last buy and sell before."""
+def _implied(trades: Trades, start: int, stop: int, tick: int) -> Quotes:
+    """Return `implied` quotes after trades ``start`` to ``stop - 1``; they depend on the last buy and sell before."""
     before = sorted(at for at in (_last(trades, side, start) for side in (1, -1)) if at >= 0)
     positions = np.concatenate([np.array(before, dtype=np.int64), np.arange(start, stop)])
-    known = replace(trades, price=trades.price[positions], side=trades.side[positions])
-    bid, ask = implied_quotes(known, tick)
-    return bid[len(before) :], ask[len(before) :]
+    columns = {name: getattr(trades, name)[positions] for name in ("ts_event", "ts_init", "price", "size", "side")}
+    return implied(replace(trades, **columns), tick).between(len(before), len(positions))
 
 
 def _last(trades: Trades, side: int, stop: int, step: int = 4096) -> int:

@@ -1,16 +1,20 @@
-"""Trades of one instrument, and the quotes that they imply."""
+"""Trades of one instrument, with the venue's quotes or those that the trades imply."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import QuoteTick, TradeTick
-from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.tick import tick_schema
-from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.market.quotes.catalog import has_quotes, load_catalog_quotes
+from nautilus_torchserve.market.quotes.load import load_quotes
+from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.trades.trades import BadData, Trades, utc_text
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import Sample
@@ -19,26 +23,108 @@ from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
 from nautilus_torchserve.trading.backtest.prefetch.stream import THREADS, Feed, threads_for
 from nautilus_torchserve.trading.backtest.prefetch.ticks import ROWS, tick_predictions, tick_rows, trade_chunks
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
-from nautilus_torchserve.trading.instruments.instruments import write_catalog
+from nautilus_torchserve.trading.instruments.instruments import check_quotes, implied, write_catalog
+from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.trading.instruments.resolve import Definition
-from nautilus_torchserve.trading.tick.actor import InferenceActor, InferenceActorConfig
+from nautilus_torchserve.trading.tick.actor import InferenceActorConfig
 from nautilus_torchserve.wire.errors import SchemaMismatch
 
 CLASSES = ("buy", "sell", "hold")
 """Outputs of a tick model, in the order of `market.trades.labels`."""
 
 
+@dataclass(frozen=True)
+class TradesAndQuotes:
+    """Input data of a backtest on trades whose orders meet the venue's quotes; see `beside_quotes`."""
+
+    trades: Trades
+    """Trades of the quotes' period."""
+    quotes: Quotes
+    """Quotes of the same instrument."""
+
+
+def with_quotes(trades: Trades, path: Path | None) -> Trades | TradesAndQuotes:
+    """Return trades with the venue's quotes, or alone where there are none.
+
+    Parameters
+    ----------
+    path : Path, optional
+        Files of quotes, or a NautilusTrader catalog; None takes those of the trades' catalog, where it has any.
+
+    Raises
+    ------
+    BadData
+        The quotes cannot be read, or are not of the trades' instrument and time.
+    """
+    name = trades.instrument.instrument_id
+    if path is None:
+        if trades.catalog is None or not has_quotes(trades.catalog, name):
+            return trades
+        path = trades.catalog
+    if trades.simulated:
+        raise BadData(f"{path}: expected quotes of recorded trades (--data), got simulated trades")
+    is_catalog = (path / "data/quote_tick").is_dir()
+    return beside_quotes(
+        trades, load_catalog_quotes(path, name) if is_catalog else load_quotes(path, name, trades.read)
+    )
+
+
+def beside_quotes(trades: Trades, quotes: Quotes) -> TradesAndQuotes:
+    """Return trades with the venue's quotes; trades from outside of the quotes' period are left out, and counted.
+
+    Raises
+    ------
+    BadData
+        The quotes are of another instrument or of another time.
+    """
+    traded, quoted = trades.instrument.instrument_id, quotes.instrument.instrument_id
+    if engine_name(traded).upper() != engine_name(quoted).upper():
+        raise BadData(f"{quotes.source}: expected quotes of {traded}, as the trades, got {quoted}")
+    period = f"{utc_text(quotes.ts_event[0])} to {utc_text(quotes.ts_event[-1])}"
+    first = int(np.searchsorted(trades.ts_event, quotes.ts_event[0]))
+    stop = int(np.searchsorted(trades.ts_event, quotes.ts_event[-1], side="right"))
+    if first == stop:
+        traded_in = f"{utc_text(trades.ts_event[0])} to {utc_text(trades.ts_event[-1])}"
+        raise BadData(f"{quotes.source}: expected quotes of the time of the trades, {traded_in}, got some of {period}")
+    kept, before, after = trades.between(first, stop), first, len(trades) - stop
+    if before or after:
+        note = (
+            f"{before + after:,} of {len(trades):,} trades were left out, {before:,} before and {after:,} after the "
+            f"quotes of {period}."
+        )
+        kept = replace(kept, notes=(*kept.notes, note))
+    return TradesAndQuotes(kept, quotes)
+
+
 class TradeMarket(Market[Trades]):
-    """Trades of one instrument; a prediction for each after the first window."""
+    """Trades of one instrument; a prediction for each after the first window.
+
+    Parameters
+    ----------
+    source : Trades or TradesAndQuotes
+    parts, settings, metadata
+        As of `Market`.
+    """
 
     noun = "trade"
     report = "nautilus_torchserve.trading.backtest.tick.report:REPORT"
     chunk = 8_192
     """Trades of a prefetched run that are handed to the engine at once: memory grows with them, no result changes."""
 
+    def __init__(
+        self,
+        source: Trades | TradesAndQuotes,
+        parts: Sequence[InstrumentData[Trades]],
+        settings: Any,
+        metadata: ModelMetadata,
+    ) -> None:
+        if isinstance(source, TradesAndQuotes):
+            parts = [replace(part, quotes=_quotes_of(part, source.quotes)) for part in parts]
+        super().__init__(source, parts, settings, metadata)
+
     @classmethod
-    def events(cls, source: Trades) -> list[Trades]:
-        return [source]
+    def events(cls, source: Trades | TradesAndQuotes) -> list[Trades]:
+        return [source.trades if isinstance(source, TradesAndQuotes) else source]
 
     @classmethod
     def check_model(cls, metadata: ModelMetadata, events: Sequence[Trades]) -> None:
@@ -68,11 +154,20 @@ class TradeMarket(Market[Trades]):
         return f"data.trades.{part.instrument.id.venue}.{part.instrument.id.symbol}"
 
     def write_catalog(self, folder: Path) -> list[BacktestDataConfig]:
+        """Write trades and quotes; return implied quotes after the trades of one time, the venue's before them.
+
+        A trade sets both sides of the engine's book, so the quote that it implies has to follow it. A quote of the
+        venue is what a trade of its time met; orders meet `venue_quotes`, whatever trades have done to the book.
+        """
         (part,) = self.parts
-        write_catalog(part.run, part.instrument, folder)
+        quotes = part.quotes
+        if quotes is not None:  # a run ends with its last trade
+            quotes = quotes.between(0, int(np.searchsorted(quotes.ts_init, part.run.ts_init[-1], side="right")))
+        write_catalog(part.run, part.instrument, folder, quotes)
+        kinds = (TradeTick, QuoteTick) if quotes is None else (QuoteTick, TradeTick)
         return [
-            BacktestDataConfig(catalog_path=str(folder), data_cls=data_cls, instrument_id=part.instrument.id)
-            for data_cls in (TradeTick, QuoteTick)  # in this order at one time: a trade, too, sets the book
+            BacktestDataConfig(catalog_path=str(folder), data_cls=kind, instrument_id=part.instrument.id)
+            for kind in kinds
         ]
 
     def feed(self, client: InferenceClient, actor: InferenceActorConfig) -> Feed:
@@ -81,17 +176,23 @@ class TradeMarket(Market[Trades]):
         threads, ahead = threads_for(actor.url), THREADS + 2 * self.chunk // ROWS
         return Feed(
             instrument_ids=(actor.instrument_id,),
-            market=trade_chunks(trades, self.chunk, tick_steps(part.instrument)),
-            span_ns=(int(trades.ts_init[0]), int(trades.ts_init[-1])),
+            market=trade_chunks(trades, self.chunk, tick_steps(part.instrument), part.quotes),
+            span_ns=(min(int(data.ts_init[0]) for data in (trades, part.quotes) if data), int(trades.ts_init[-1])),
             predictions=tick_predictions(trades, client, actor.window, actor.delay(), failures, threads, ahead),
             failures=failures,
             inputs=lambda _, number: tick_rows(trades, number, number + 1, actor.window)[0],
         )
 
-    def failures(self, actor: InferenceActor) -> tuple[dict[InstrumentId, int], dict[InstrumentId, int]]:
-        instrument_id = actor.config.instrument_id
-        return {instrument_id: len(actor.failed)}, {instrument_id: len(actor.refused_rows)}
-
     @property
-    def venue_trades(self) -> Trades:
-        return self.parts[0].run
+    def venue_quotes(self) -> Quotes | None:
+        """The venue's quotes, or those that trades imply which are received late: received ones come later then."""
+        (part,) = self.parts
+        if part.quotes is None and (part.run.ts_init > part.run.ts_event).any():
+            return implied(part.run, tick_steps(part.instrument))
+        return part.quotes
+
+
+def _quotes_of(part: InstrumentData[Trades], quotes: Quotes) -> Quotes:
+    """Return the quotes in force from a run's first trade to its end, in the instrument's decimals."""
+    first, stop = np.searchsorted(quotes.ts_event, [part.run.ts_event[0], part.run.ts_init[-1]], side="right")
+    return check_quotes(conform(quotes.between(int(first) - 1, int(stop)), part.instrument))

@@ -6,11 +6,13 @@ import numpy as np
 
 from nautilus_torchserve.market.trades.labels import UNKNOWN, label
 from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.trading.backtest.holdout import utc
 from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_latency, note_on_margin
 from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult
 from nautilus_torchserve.trading.backtest.tick.market import CLASSES, TradeMarket
 from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.durations import format_duration
+from nautilus_torchserve.trading.instruments.conform import conform
 
 
 def describe(settings: BacktestSettings, run: BacktestResult, result: InstrumentResult[Trades]) -> Section:
@@ -24,7 +26,7 @@ def describe(settings: BacktestSettings, run: BacktestResult, result: Instrument
         np.full(len(trades), UNKNOWN, np.int8) if moves is None else label(trades.price, moves.horizon, moves.cost_bps)
     )
     return Section(
-        data={},
+        data={"Quotes": _quotes_label(result)},
         settings={
             "Minimum probability": f"{settings.min_probability:g}",
             "Minimum time between orders": format_duration(settings.cooldown_ns) if settings.cooldown_ns else "none",
@@ -47,12 +49,38 @@ def _notes(settings: BacktestSettings, run: BacktestResult, result: InstrumentRe
     return [
         *result.data.notes,
         note_on_latency(settings, "its trade was received"),
-        "Bid and ask are the prices of the last seller and the last buyer. A market order fills at once at the other "
-        "side's and one tick worse, what exceeds the last trade's size two ticks worse, whatever its size: "
-        "trades have no order book, so there is neither depth nor impact. Between trades the quotes stand: a market "
-        "without trades counts as open.",
+        *_quote_notes(result),
         *_feed_notes(result.data),
         f"Each fill costs a fee of {result.definition.fee_bps:g} bps; {scored}. {note_on_margin(result.definition)}",
+    ]
+
+
+def _quotes_label(result: InstrumentResult[Trades]) -> str:
+    quotes = result.quotes
+    if quotes is None:
+        return "implied by the trades"
+    return f"{len(quotes):,} of {quotes.source}, {utc(int(quotes.ts_event[0]))} to {utc(int(quotes.ts_event[-1]))}"
+
+
+def _quote_notes(result: InstrumentResult[Trades]) -> list[str]:
+    """Return the notes on the quotes that orders met."""
+    fills = "A market order fills at once at the other side's and one tick worse, what exceeds"
+    if result.quotes is None:
+        return [
+            f"Bid and ask are the prices of the last seller and the last buyer. {fills} the last trade's size two "
+            "ticks worse, whatever its size: trades have no order book, so there is neither depth nor impact. Between "
+            "trades the quotes stand: a market without trades counts as open."
+        ]
+    quotes, trades = result.quotes, conform(result.data, result.definition.instrument)
+    in_force = np.maximum(np.searchsorted(quotes.ts_event, trades.ts_event, side="right") - 1, 0)
+    oldest_ns = int((trades.ts_event - quotes.ts_event[in_force]).max())
+    inside = (quotes.bid_price[in_force] <= trades.price) & (trades.price <= quotes.ask_price[in_force])
+    return [
+        f"Bid and ask are those of {len(quotes):,} quotes of the venue. {fills} the quoted size two ticks worse, "
+        "whatever its size: beyond the top of the book there is neither depth nor impact. A quote stands until the "
+        f"next: the oldest that a trade met was {format_duration(oldest_ns)} old. {inside.mean():.1%} of the trades "
+        "were made at bid and ask or between them.",
+        *quotes.notes,
     ]
 
 
@@ -69,7 +97,11 @@ def _feed_notes(trades: Trades) -> list[str]:
 
 
 def _counts(results: Sequence[InstrumentResult[Trades]]) -> dict[str, int]:
-    return {"trades": sum(len(result.data) for result in results)}
+    """Return the counts; no quotes means that the trades imply them."""
+    return {
+        "trades": sum(len(result.data) for result in results),
+        "quotes": sum(len(result.quotes) for result in results if result.quotes is not None),
+    }
 
 
 REPORT = ReportKind("trade", describe, _counts, lists_instruments=False)

@@ -7,20 +7,19 @@ from heapq import merge
 from itertools import groupby
 from pathlib import Path
 
-import numpy as np
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.data import Bar, BarType, TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
-from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.load import load
-from nautilus_torchserve.market.trades.trades import BadData, Trades, implied_quotes
+from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
 from nautilus_torchserve.trading.bars.types import bar_type, parse_interval
 from nautilus_torchserve.trading.instruments.conform import D, conform, tick_steps
-from nautilus_torchserve.trading.instruments.instruments import to_quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.instruments import implied, to_quote_ticks, trade_ticks
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve, resolve_all
 from nautilus_torchserve.trading.live.settings import ReplayMarket
@@ -73,18 +72,14 @@ class RecordedTrades:
         """Time at which the first trade after the warm-up was received, as recorded, Unix ns."""
 
     @cached_property
-    def _quotes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        return implied_quotes(self._trades, tick_steps(self.instruments[0]))
+    def _quotes(self) -> Quotes:
+        return implied(self._trades, tick_steps(self.instruments[0]))
 
     def moments(self, shift_ns: int) -> Iterator[Moment]:
         """Yield what is played, in order of time: each trade, then the quote that it implies."""
-        bids, asks = self._quotes
         for start in range(self._warm_up, len(self._trades), CHUNK):
-            stop = start + CHUNK
-            part = shifted(self._trades.between(start, stop), shift_ns)
-            quotes = to_quote_ticks(
-                part.instrument, bids[start:stop], asks[start:stop], part.size, part.ts_event, part.ts_init
-            )
+            part = shifted(self._trades.between(start, start + CHUNK), shift_ns)
+            quotes = to_quote_ticks(shifted(self._quotes.between(start, start + CHUNK), shift_ns))
             for trade, quote in zip(trade_ticks(part), quotes, strict=True):
                 yield trade.ts_init, [trade, quote]
 
@@ -190,5 +185,5 @@ def load_recording(market: ReplayMarket) -> Recording:
 
 def shifted(data: D, shift_ns: int) -> D:
     """Return the same data at later times (nanoseconds)."""
-    times = ("ts_event", "ts_init") if isinstance(data, Trades) else ("ts_event",)
+    times = ("ts_event",) if isinstance(data, Bars) else ("ts_event", "ts_init")
     return replace(data, **{name: getattr(data, name) + shift_ns for name in times})

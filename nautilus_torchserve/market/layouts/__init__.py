@@ -1,0 +1,1 @@
+"""The layouts of market data files: which columns they have, what these are called, and what they mean."""

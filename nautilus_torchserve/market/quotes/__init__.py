@@ -1,0 +1,1 @@
+"""Top-of-book quotes of one instrument: arrays, checks and loading."""

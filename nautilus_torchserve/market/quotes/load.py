@@ -1,0 +1,127 @@
+"""Loading of quotes from files."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from nautilus_torchserve.market.bad_data import BadData
+from nautilus_torchserve.market.data_files import DataFile, FileRows, is_catalog, require_files
+from nautilus_torchserve.market.layouts.market_table import choose_instrument, read_market_table
+from nautilus_torchserve.market.layouts.quotes import QUOTES
+from nautilus_torchserve.market.quotes.quotes import Quotes, check
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.row_order import order_rows
+from nautilus_torchserve.market.steps import common_steps
+from nautilus_torchserve.market.trades.trades import Instrument
+
+PRICES, SIZES = ("bid_price", "ask_price"), ("bid_size", "ask_size")
+MISSING = ("", "nan", "NaN", "9223372036854775807")
+"""Cells of a side that has no quote; the number is Databento's."""
+MOST_CROSSED = 0.01
+"""Largest share of quotes whose bid may be above their ask: beyond it the columns are probably swapped."""
+
+
+def load_quotes(
+    data: Path | str,
+    instrument_id: str | None = None,
+    read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
+) -> Quotes:
+    """Load the quotes of one instrument from files of any layout in `market.layouts.quotes`, and check them.
+
+    Quotes are in order of event (`market.row_order`). One without a bid or an ask is left out, and so is one whose bid
+    is above its ask, as a feed shows them for a moment; the notes say how many.
+
+    Parameters
+    ----------
+    data : path
+        A file, an archive, a folder of these, or a glob; several files are joined in time. Or a NautilusTrader
+        catalog.
+    instrument_id : str, optional
+        Which instrument, ``BTCUSDT.BINANCE``; may be left out where the files say it and have only one.
+    read : ReadOptions
+        How to interpret what the files leave open.
+
+    Raises
+    ------
+    BadData
+        No data, unreadable data, another instrument, or failed checks (`market.quotes.quotes.check`).
+    """
+    path = Path(data)
+    if is_catalog(path):
+        from nautilus_torchserve.market.quotes.catalog import (
+            load_catalog_quotes,  # a host that only trains on files has no nautilus_trader
+        )
+
+        return replace(load_catalog_quotes(path, instrument_id), read=read)
+    parts = [_read_file(file, instrument_id, read) for file in require_files(path, "quotes")]
+    return check(_joined(parts, path.name))
+
+
+def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> Quotes:
+    table = read_market_table(file, "quote", QUOTES, read)
+    table, symbol, venue = choose_instrument(table, instrument_id)
+    fields = [table.columns[field] for field in (*PRICES, *SIZES) if field in table.columns]
+    both = ~table.frame[fields].isin(MISSING).any(axis=1).to_numpy()
+    notes = list(table.notes)
+    if not both.all():
+        notes.append(f"{file.name}: {(~both).sum():,} of {len(both):,} quotes lack a bid or an ask and were left out.")
+        if not both.any():
+            raise BadData(f"{file.name}: expected quotes with a bid and an ask, got none in {len(both):,} rows")
+        table = table.take(np.flatnonzero(both))
+    prices, price_precision, note_on_prices = table.prices(PRICES)
+    sizes, size_precision, note_on_sizes = table.decimals(SIZES)
+    event = table.field_times("time", read, distinct=False)
+    ts_init = (
+        table.field_times("received", read, distinct=False).utc_ns if "received" in table.columns else event.utc_ns
+    )
+    notes += [note for note in (event.note, note_on_prices, note_on_sizes) if note is not None]
+    quotes = Quotes(
+        instrument=Instrument(symbol, venue, price_precision, size_precision),
+        source=file.name,
+        ts_event=event.utc_ns,
+        ts_init=ts_init,
+        bid_price=prices[0],
+        ask_price=prices[1],
+        bid_size=sizes[0],
+        ask_size=sizes[1],
+        read=read,
+        notes=tuple(notes),
+        lines=table.lines,
+    )
+    return _without_crossed(quotes)
+
+
+def _without_crossed(quotes: Quotes) -> Quotes:
+    crossed = quotes.bid_price > quotes.ask_price
+    if not crossed.any():
+        return quotes
+    count, row = int(crossed.sum()), int(crossed.argmax())
+    if count > max(MOST_CROSSED * len(quotes), 1):
+        raise BadData(
+            f"{quotes.source}: {quotes.place(row)}: expected a bid of at most the ask, got a higher one in "
+            f"{count:,} of {len(quotes):,} quotes; are the columns swapped?"
+        )
+    note = f"{quotes.source}: {count:,} of {len(quotes):,} quotes have a bid above the ask and were left out."
+    return replace(quotes.take(np.flatnonzero(~crossed)), notes=(*quotes.notes, note))
+
+
+def _joined(parts: Sequence[Quotes], source: str) -> Quotes:
+    """Return the quotes of all files in order of event, in the finest steps of any."""
+    name = parts[0].source if len(parts) == 1 else source
+    instrument, arrays = common_steps(name, parts, {**dict.fromkeys(PRICES, "price"), **dict.fromkeys(SIZES, "size")})
+    ts_event, ts_init = (np.concatenate([getattr(part, key) for part in parts]) for key in ("ts_event", "ts_init"))
+    order = order_rows(name, ts_event, ts_init)
+    lines = [part.lines for part in parts if part.lines is not None]
+    joined = Quotes(
+        instrument=instrument,
+        source=name,
+        ts_event=ts_event,
+        ts_init=ts_init,
+        **arrays,
+        read=parts[0].read,
+        notes=(*(note for part in parts for note in part.notes), *order.notes),
+        lines=FileRows.concat(lines) if len(lines) == len(parts) else None,
+    )
+    return replace(joined.take(order.rows), ts_init=order.ts_init)
