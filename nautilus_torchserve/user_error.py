@@ -21,16 +21,18 @@ Hierarchy, by package (only what derives from the two bases directly)::
         serving         BadProperties, NoToken, NoJava, StartFailed, HomeInUse, CannotEnd, ManagementError,
                         UnreadableArchive
         traffic         StoreFailed, SplitRefused
-        training        BadRunFolder, BadCorpus, BadBackbone, BadMember, StudyInUse, TuningFailed
+        training        BadRunFolder, BadCorpus, BadBackbone, BadWeights, BadMember, StudyInUse, TuningFailed
         release         BuildFailed, IncompleteArchive, ForbiddenImport, NoTarget, NoCounters, GateFailed,
                         RolloutRefused, RepairFailed, Unrecorded (status 3), WatchRefused
         experiments     NoExperiment
         mlflow_store    TrackingFailed
         registry        RegistryRefused
-        trading         OtherArchive, TimeReversed, ImpossibleFill, NoParity, TradingHalted (status 3),
+        trading         OtherArchive, TimeReversed, ImpossibleFill, NoParity, FeaturesFailed,
+                        InputsDependOnPredictions, TradingHalted (status 3),
                         RunFailed (status of the run: 1, 3, 4 or 5)
         audit           LogFailed, UnknownRun, UnknownOrder
         reporting       BadReport
+        cli             FeaturesLeak
         benchmarks      WrongResponse, ServerFailed, NodeFailed, LoadFailed
         fault_injection NoServerToAttack, HarmDone
 

@@ -10,8 +10,11 @@ from nautilus_torchserve.cli.backtest_options import BarRunOptions, BarSources, 
 from nautilus_torchserve.cli.data_options import BarCount, News, NewsDelay
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
 from nautilus_torchserve.cli.options import Model, duration, seed_option
+from nautilus_torchserve.cli.own_model import EventCount, QuoteFiles, Spec, StrategyOptions, load_market
 from nautilus_torchserve.cli.sweep_console import latency_table, result_table
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.market import market_of
 from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.report import summary, write_reports
@@ -29,7 +32,7 @@ from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
 
-app = App(no_args_is_help=True)
+app = App(no_args_is_help=True, default_command="own")
 
 Seed = Annotated[int, seed_option("simulation")]
 
@@ -115,6 +118,23 @@ def news(
     """Trade as `price` does, on predictions from bars and headlines."""
     settings = NewsBacktestSettings(model=model, **vars(strategy), **run.settings())
     carry_out(run, settings, BarsAndNews(*sources.load_with_news(news, news_delay, bars, seed)))
+
+
+@app.command()
+def own(
+    spec: Spec,
+    sources: BarSources,
+    strategy: StrategyOptions,
+    run: RunOptions,
+    quotes: QuoteFiles = None,
+    events: EventCount = 60_000,
+    seed: Seed = 1,
+    model: Annotated[str | None, typer.Option(help="Model (registered name); default: the spec's.")] = None,
+) -> None:
+    """A model of your own, as its spec says; the word may be left out: backtest model_defs.my_model:SPEC."""
+    name = model or spec_of(spec).name
+    settings = FeatureBacktestSettings(spec=spec, model=name, **strategy.settings(), **run.settings())
+    carry_out(run, settings, load_market(spec, sources, events, seed, quotes or ()))
 
 
 def carry_out(run: RunOptions, settings: RunSettings, data: Data) -> None:

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 from nautilus_torchserve.cli.app import echo, parsed
-from nautilus_torchserve.cli.data_options import AllowJumps, Stamp, Timezone, bar_length
-from nautilus_torchserve.cli.market_data import BarSource, TradeSource, print_reading_notes
-from nautilus_torchserve.cli.options import LOCAL, Json, Report, TokenFile, Url, Version, duration
+from nautilus_torchserve.cli.data_options import PriceType, Stamp, bar_length
+from nautilus_torchserve.cli.market_data import AS_WRITTEN, BarSource, FileOptions, TradeSource, print_reading_notes
+from nautilus_torchserve.cli.options import LOCAL, Json, Report, RequireSignature, TokenFile, Url, Version, duration
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import Trades
@@ -68,8 +68,8 @@ class BarSources:
     ] = None
     bar: Annotated[int | None, bar_length(parse_interval)] = None
     stamp: Stamp = "open"
-    timezone: Timezone = None
-    allow_jumps: AllowJumps = False
+    price_type: PriceType = None
+    files: FileOptions = AS_WRITTEN
 
     def load(self, bars: int, seed: int) -> list[Bars]:
         """Load the bars, or simulate so many, and print what was assumed or let through."""
@@ -89,16 +89,19 @@ class BarSources:
         print_reading_notes(loaded)
         return loaded, list(headlines)
 
-    def _sources(self) -> Iterator[BarSource]:
-        """Yield each instrument's source; of one catalog, several instruments may be named."""
+    def by_instrument(self) -> list[tuple[Path | None, str | None]]:
+        """Return each instrument's file and name; of one catalog, several instruments may be named."""
         paths: list[Path | None] = [*self.data] if self.data else [None]
         names: list[str | None] = [*self.instrument] if self.instrument else [None] * len(paths)
         if len(paths) == 1:
             paths *= len(names)
         if len(paths) != len(names):
             raise typer.BadParameter(f"expected as many --instrument as --data, got {len(names)} for {len(paths)}")
-        for path, name in zip(paths, names, strict=True):
-            yield BarSource(path, name, self.bar, self.stamp, self.timezone, self.allow_jumps)
+        return list(zip(paths, names, strict=True))
+
+    def _sources(self) -> Iterator[BarSource]:
+        for path, name in self.by_instrument():
+            yield BarSource(path, name, self.bar, self.stamp, self.price_type, self.files)
 
 
 @dataclass(frozen=True)
@@ -132,6 +135,7 @@ class EngineOptions:
     """Options of every backtest and sweep."""
 
     url: Url = LOCAL
+    require_signature: RequireSignature = False
     version: Version = None
     token_file: TokenFile = None
     starting_balance: Annotated[Decimal, decimal("Starting balance in the settlement currency.", "--balance")] = "10000"  # type: ignore[assignment]

@@ -33,6 +33,22 @@ Timezone = Annotated[
         help="IANA zone of times without an offset: America/New_York; default: UTC.",
     ),
 ]
+DateOrder = Annotated[
+    Literal["day-first", "month-first"] | None,
+    typer.Option(help="Order of dates that end with the year (01.02.2024); default: derived, or refused."),
+]
+DecimalMark = Annotated[
+    Literal["point", "comma"] | None,
+    typer.Option("--decimal", help="Decimal mark of numbers; default: derived, or refused."),
+]
+LayoutName = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="Layout of the files, as docs/data-formats.md names it; default: recognised."),
+]
+PriceType = Annotated[
+    Literal["BID", "ASK", "MID", "LAST"] | None,
+    typer.Option(help="Price type of a catalog's bars; default: the only one stored."),
+]
 AllowJumps = Annotated[
     bool, typer.Option("--allow-jumps", help="Let prices through that jump as at an unadjusted split; they are listed.")
 ]

@@ -48,7 +48,7 @@ def create(
     name: Annotated[
         str | None,
         typer.Option(
-            help="Unique name, which decides the instruments or slices of each version; default: from model and time."
+            help="Name: unique, it decides the instruments or slices of each version; default: from model and time."
         ),
     ] = None,
     share: Annotated[

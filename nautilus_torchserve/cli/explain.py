@@ -15,7 +15,7 @@ from rich.text import Text
 
 from nautilus_torchserve.cli.app import App, print_json
 from nautilus_torchserve.cli.market_data import BarSource
-from nautilus_torchserve.cli.options import LOCAL, Json, TokenFile, Url, Version, seed_option
+from nautilus_torchserve.cli.options import LOCAL, Json, RequireSignature, TokenFile, Url, Version, seed_option
 from nautilus_torchserve.features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades.trades import BadData
@@ -47,6 +47,7 @@ class RequestOptions:
     """Options of a request for explanations."""
 
     url: Url = LOCAL
+    require_signature: RequireSignature = False
     model: Annotated[str | None, typer.Option(help="Model (registered name); default: the command's name.")] = None
     version: Version = None
     token_file: TokenFile = None
@@ -127,6 +128,7 @@ def trade(
     url: Annotated[
         str | None, typer.Option(help="Inference URL, or mar:PATH for an archive; default: the backtest's.")
     ] = None,
+    require_signature: RequireSignature = False,
     any_version: Annotated[
         bool, typer.Option("--any-version", help="Accept another archive than the backtest's.")
     ] = False,
@@ -147,15 +149,15 @@ def trade(
         console.print(*explanation_lines(explained["explanation"]), sep="\n")
 
 
-COMMANDS = {
-    "trades": explain_row,
-    "bars": explain_window,
-    "texts": explain_texts,
-    "bars and texts": explain_news_window,
+COMMANDS: dict[tuple[str, ...], Callable[..., None]] = {
+    ("trades",): explain_row,
+    ("bars",): explain_window,
+    ("texts",): explain_texts,
+    ("bars", "texts"): explain_news_window,
 }
-"""What a model's inputs are made of -> the command, which is named after the model."""
+"""Data that a model's inputs are made of -> the command, which is named after the model."""
 for _spec in MODELS.values():
-    _command = COMMANDS[_spec.features.events]
+    _command = COMMANDS[_spec.features.data]
     _negative = {"ignore_unknown_options": True} if _command is explain_row else {}  # -0.5 is a feature, not an option
     app.command(_spec.name, context_settings=_negative)(_command)
 

@@ -10,7 +10,7 @@ from typing import Annotated, TextIO
 import typer
 
 from nautilus_torchserve.cli.app import App, console, echo
-from nautilus_torchserve.cli.options import Json
+from nautilus_torchserve.cli.options import Json, RequireSignature
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.live.node import announcement
 from nautilus_torchserve.trading.live.run import run_live
@@ -27,6 +27,7 @@ def live(
     config: Annotated[Path, typer.Argument(help="TOML file; deploy/live/ has examples.")],
     real: Annotated[bool, typer.Option("--real", help="Send real orders, as the file says.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Resume although trading was halted today.")] = False,
+    require_signature: RequireSignature = False,
     as_json: Json = False,
 ) -> None:
     """Trade until the end of the replay, Ctrl-C, the kill switch or a loss limit.

@@ -12,6 +12,7 @@ PANELS = {
         "new": "Write a bundle: model definitions, handlers, strategies.",
     },
     "Models": {
+        "leak": "Prove that features of your own know nothing of the future.",
         "train": "Fit a model and write its run folder.",
         "pack": "Pack a run folder into a model archive.",
         "keys": "Make, revoke and list the keys that sign archives.",
@@ -24,6 +25,9 @@ PANELS = {
         "rollout": "Register, promote, roll back and remove versions on a running server.",
         "watch": "Roll out archives as they appear in a folder.",
         "experiment": "Run A/B experiments on live traffic.",
+    },
+    "Data": {
+        "data": "Inspect market data files.",
     },
     "Trading": {
         "backtest": "Backtest a strategy on a model's predictions.",

@@ -9,7 +9,11 @@ from nautilus_torchserve.cli.data_options import (
     AllowJumps,
     BarInterval,
     BarsData,
+    DateOrder,
+    DecimalMark,
     Instrument,
+    LayoutName,
+    PriceType,
     Stamp,
     Timezone,
     TradesData,
@@ -25,18 +29,37 @@ from nautilus_torchserve.market.trades.trades import Trades
 
 
 @dataclass(frozen=True)
+class FileOptions:
+    """Options of what files leave open."""
+
+    timezone: Timezone = None
+    date_order: DateOrder = None
+    decimal: DecimalMark = None
+    layout: LayoutName = None
+    allow_jumps: AllowJumps = False
+
+    def read(self, stamp: str = "open", price_type: str | None = None) -> ReadOptions:
+        """Return them as `market` takes them."""
+        return ReadOptions(
+            stamp, self.timezone, self.allow_jumps, self.layout, self.date_order, self.decimal, price_type
+        )
+
+
+AS_WRITTEN = FileOptions()
+"""Files that say everything themselves."""
+
+
+@dataclass(frozen=True)
 class TradeSource:
     """Options of the trades of one instrument."""
 
     data: TradesData = None
     instrument: Instrument = None
-    timezone: Timezone = None
-    allow_jumps: AllowJumps = False
+    files: FileOptions = AS_WRITTEN
 
     def load(self, trades: int, seed: int) -> Trades:
         """Load the trades, or simulate so many, and print what was assumed or let through."""
-        read = ReadOptions(timezone=self.timezone, allow_jumps=self.allow_jumps)
-        loaded = load(self.data, trades, seed, self.instrument, read)
+        loaded = load(self.data, trades, seed, self.instrument, self.files.read())
         print_reading_notes([loaded])
         return loaded
 
@@ -49,8 +72,8 @@ class BarSource:
     instrument: Instrument = None
     bar: BarInterval = None
     stamp: Stamp = "open"
-    timezone: Timezone = None
-    allow_jumps: AllowJumps = False
+    price_type: PriceType = None
+    files: FileOptions = AS_WRITTEN
 
     def load(self, bars: int, seed: int) -> Bars:
         """Load the bars, or simulate so many."""
@@ -64,7 +87,7 @@ class BarSource:
         return load_news_bars(self.data, news, bars, seed, self.instrument, self.bar, read, delay_ns)
 
     def _read_options(self) -> ReadOptions:
-        return ReadOptions(self.stamp, self.timezone, self.allow_jumps)
+        return self.files.read(self.stamp, self.price_type)
 
 
 def print_reading_notes(loaded: Iterable[Trades | Bars]) -> None:

@@ -4,6 +4,7 @@ The help of an option is ``What it is (detail of this command); default: where i
 written ``500us``, ``30s``, ``1.5h`` or, as NautilusTrader writes them, ``4-HOUR``; `seconds` also takes plain numbers.
 """
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,11 +13,12 @@ import typer
 
 from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.cli.app import parsed
+from nautilus_torchserve.serving.client.archive_import import TRUSTED, TRUSTED_VARIABLE
 from nautilus_torchserve.trading.durations import parse_duration, parse_seconds
 from nautilus_torchserve.traffic.split import Unit
 from nautilus_torchserve.wire.names import check_model_name, check_version
 
-HOME, TRUSTED, RUNS = WORKSPACE / ".server", WORKSPACE / "trusted_keys", WORKSPACE / "runs"
+HOME, RUNS = WORKSPACE / ".server", WORKSPACE / "runs"
 REPORTS = WORKSPACE / "reports" / "rollouts"
 LOCAL = "http://127.0.0.1:8080"
 """Inference port of ``config.properties``."""
@@ -52,6 +54,23 @@ Model = Annotated[str, typer.Option(help="Model (registered name).")]
 RunFolder = Annotated[Path, typer.Option(help="Run folder (to build the archive from).")]
 Version = Annotated[str | None, typer.Option(help="Model version; default: the server's default version.")]
 ArchiveVersion = Annotated[str, typer.Option(help="Model version (of the archive).")]
+
+
+def _require_signature(value: bool) -> bool:
+    """Have every ``mar:`` archive of this process, and of those that it starts, verified."""
+    if value:
+        os.environ.setdefault(TRUSTED_VARIABLE, str(TRUSTED))
+    return value
+
+
+RequireSignature = Annotated[
+    bool,
+    typer.Option(
+        "--require-signature",
+        callback=_require_signature,
+        help=f"Require a signature of a mar: archive: of a key in {TRUSTED.name}/, else in {TRUSTED_VARIABLE}.",
+    ),
+]
 Url = Annotated[str, typer.Option(help="Inference URL, or mar:PATH for an archive.")]
 TokenFile = Annotated[
     Path | None,

@@ -11,7 +11,7 @@ from nautilus_torchserve.audit.opening import existing_log
 from nautilus_torchserve.cli.app import App, console, print_json
 from nautilus_torchserve.cli.data_options import Trades
 from nautilus_torchserve.cli.market_data import TradeSource
-from nautilus_torchserve.cli.options import Json, Log, RunId, TokenFile, seed_option
+from nautilus_torchserve.cli.options import Json, Log, RequireSignature, RunId, TokenFile, seed_option
 from nautilus_torchserve.trading.live.parity.parity import ParityReport, compare_run
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
@@ -30,6 +30,7 @@ def main(
     run: RunId = None,
     trades: Trades = 60_000,
     seed: Annotated[int, seed_option("simulation")] = 1,
+    require_signature: RequireSignature = False,
     token_file: TokenFile = None,
     as_json: Json = False,
 ) -> None:

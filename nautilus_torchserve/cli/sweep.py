@@ -14,8 +14,11 @@ from nautilus_torchserve.cli.backtest_options import BarSources, EngineOptions, 
 from nautilus_torchserve.cli.data_options import BarCount
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
 from nautilus_torchserve.cli.options import Json, Model, Report, seed_option
+from nautilus_torchserve.cli.own_model import EventCount, Spec, load_market
 from nautilus_torchserve.cli.sweep_console import show
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
+from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.run import Data
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.backtest.sweeps.grid import combinations, parse_grid
@@ -26,7 +29,7 @@ from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
 
-app = App(no_args_is_help=True)
+app = App(no_args_is_help=True, default_command="own")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,9 +73,26 @@ def price(options: SweepOptions, sources: BarSources, bars: BarCount = 20_000, m
     carry_out(options, settings, lambda: sources.load(bars, options.seed))
 
 
+@app.command()
+def own(
+    spec: Spec,
+    options: SweepOptions,
+    sources: BarSources,
+    strategy: Annotated[str | None, typer.Option(help="Strategy: my_strategies:Name; default: the spec's.")] = None,
+    events: EventCount = 60_000,
+    model: Annotated[str | None, typer.Option(help="Model (registered name); default: the spec's.")] = None,
+) -> None:
+    """Sweep fields of `FeatureBacktestSettings` and of the strategy; the word may be left out: sweep SPEC."""
+    name = model or spec_of(spec).name
+    settings = FeatureBacktestSettings(
+        spec=spec, model=name, mode="prefetch", strategy_path=strategy, **options.engine.settings()
+    )
+    carry_out(options, settings, lambda: load_market(spec, sources, events, options.seed))
+
+
 def carry_out(options: SweepOptions, settings: RunSettings, load: Callable[[], Data]) -> None:
     """Run the combinations and print what came of them."""
-    grid = parse_grid(type(settings), options.changed)
+    grid = parse_grid(settings, options.changed)
     tried = combinations(grid, options.drawn, options.seed)
     provide_token(settings.token_env, settings.url, options.engine.token_file)
     plan = Plan(load(), settings)

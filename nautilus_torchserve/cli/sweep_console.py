@@ -75,7 +75,7 @@ def result_table(report: Mapping[str, Any]) -> Table:
     elif report["in_sample"] == "unknown":
         table.add_row("in sample", "UNKNOWN: the prices could not be compared with those that the model's fit saw")
     news, rare = ("headlines", "headlines_unread", "with_news"), ("without_volume", "refused")
-    shown_first = ("source", "sample", "edge", "trades", "bars")
+    shown_first = ("source", "sample", "edge", "trades", "bars", "events")
     for name in (*shown_first, *news, "predictions", *rare, "failed", "orders", "positions"):
         if name in report and (report[name] or name not in rare):
             shown = f"{report[name]:,}" if isinstance(report[name], int) else report[name]
@@ -91,7 +91,7 @@ def result_table(report: Mapping[str, Any]) -> Table:
         table.add_row("RUINED", f"nothing left at {when}, trading ended; {left} {currency} at the end")
     latency = ", ".join(f"{name} {value:.2f}" for name, value in report["latency_ms"].items() if value is not None)
     table.add_row("latency (ms)", latency or "no predictions")
-    noun = "trades" if "trades" in report else "bars"
+    noun = next(noun for noun in ("trades", "bars", "events") if noun in report)
     table.add_row("speed", f"{report[f'{noun}_per_s']:,.0f} {noun}/s")
     if len(report.get("instruments", ())) > 1:
         for instrument in report["instruments"]:

@@ -75,7 +75,9 @@ def price(
     out: RunFolder = Path("runs/price"),
     indicators: Annotated[bool | None, typer.Option(help="Add indicator columns; default: depends on --model.")] = None,
     folds: Annotated[int, typer.Option(min=1, help="Number of walk-forward folds.")] = 4,
-    max_gap: Annotated[int | None, duration("Longest gap within a window; default: no limit.")] = None,
+    max_gap: Annotated[
+        int | None, duration("Longest gap within a window; default: one bar, a long weekend for daily bars.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="Configuration file (of --tune); default: none.")] = None,
     settings: Settings = [],  # noqa: B006
     tune: Annotated[int, typer.Option(min=0, help="Total number of tuning trials, instead of a fit.")] = 0,

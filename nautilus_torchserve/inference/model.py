@@ -10,7 +10,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from nautilus_torchserve.inference.model_files import GOLDEN, BadArchive, read_description, read_golden, read_schema
+from nautilus_torchserve.inference.model_files import (
+    GOLDEN,
+    BadArchive,
+    import_named,
+    read_description,
+    read_golden,
+    read_schema,
+)
 from nautilus_torchserve.user_error import UserError
 from nautilus_torchserve.wire.digest import folder_digest
 from nautilus_torchserve.wire.errors import OutputNotFinite, OutputOutOfRange
@@ -185,6 +192,14 @@ class InferenceModel(ABC):
             self.constraints.check_table(outputs, self.output_names)
         except (OutputNotFinite, OutputOutOfRange) as error:
             raise BadArchive(f"{GOLDEN}: the model's own constraints: {error}") from error
+
+
+def load_model(
+    folder: Path, version: str, gpu_id: int | None = 0, max_characters: int = MAX_CHARACTERS
+) -> InferenceModel:
+    """Load the model of the class that ``model.json`` names as ``inference``; see `InferenceModel`."""
+    model_class: type[InferenceModel] = import_named(read_description(folder).get("inference"))
+    return model_class(folder, version, gpu_id, max_characters)
 
 
 class UnsupportedDevice(UserError):

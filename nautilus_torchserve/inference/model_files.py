@@ -24,6 +24,8 @@ GOLDEN = "golden.npz"
 _OUTPUT = "output."
 _MAX_GOLDEN_BYTES = 256 << 20
 """Most bytes of golden rows, unpacked; a few kilobytes of zip may hold gigabytes of zeros."""
+_NAMED = re.compile(r"(model_defs|nautilus_torchserve\.inference\.models)\.[a-z0-9_]+:[A-Za-z_][A-Za-z0-9_]*")
+"""Objects that a description may name."""
 
 
 class BadArchive(UserError, RuntimeError):
@@ -77,7 +79,8 @@ def parse_description(data: bytes, path: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:  # no UTF-8 too
         raise BadArchive(f"{path}: expected a JSON object, got {str(error) or type(error).__name__:.80}") from None
     _check_keys(path, "", description, {"network": dict})
-    _check_keys(path, "network.", description["network"], {"module": str, "config": dict})
+    network = description["network"]
+    _check_keys(path, "network.", network, {"file": str} if "program" in network else {"module": str, "config": dict})
     for name in ("files", "members"):
         if not _are_member_names(description.get(name, [])):
             got = repr(description[name])
@@ -121,14 +124,31 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
     module, config = description["network"]["module"], description["network"]["config"]
     if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
         raise BadArchive(f"{DESCRIPTION}: expected a module of model_defs as network, got {module!r}")
-    # Not importlib: `serving.client.archive_import` gives an archive's modules an __import__ that
-    # finds their own first.
-    build = __import__(module, fromlist=["build"]).build
+    build = import_named(f"{module}:build")
     try:
         return build(config)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         got = f"{config!r:.100} ({' '.join(str(error).split()):.200})"
         raise BadArchive(f"{DESCRIPTION}: expected a network.config for {module}, got {got}") from error
+
+
+def import_named(path: object) -> Any:
+    """Import an object that a description names as ``module:name``, of ``model_defs`` or of the inference core.
+
+    Raises
+    ------
+    BadArchive
+        It is of another module, or there is none.
+    """
+    if not isinstance(path, str) or not _NAMED.fullmatch(path):
+        raise BadArchive(f"{DESCRIPTION}: expected model_defs.module:name, got {path!r:.100}")
+    module, name = path.split(":")
+    # Not importlib: `serving.client.archive_import` gives an archive's modules an __import__ that
+    # finds their own first.
+    try:
+        return getattr(__import__(module, fromlist=[name]), name)
+    except AttributeError:
+        raise BadArchive(f"{DESCRIPTION}: expected {name} in {module}, got none") from None
 
 
 def load_weights(folder: Path, network: "nn.Module") -> None:
@@ -190,18 +210,22 @@ def members(folder: Path) -> list[Path]:
     paths = [Path(DESCRIPTION), Path(GOLDEN), *map(Path, description.get("files", ()))]
     for member in description.get("members", ()):
         paths += [member / path for path in members(folder / member)]
-    if "members" not in description:
+    if "members" not in description and "program" not in description["network"]:
         paths.append(Path(WEIGHTS))
     for path in paths:
         _existing(folder / path)
     return paths
 
 
-def network_modules(folder: Path) -> set[str]:
-    """Return the modules that build a run's networks (``model_defs.price_lstm``), an ensemble's with its members'."""
+def code_modules(folder: Path) -> set[str]:
+    """Return the modules that a run's description names (``model_defs.price_lstm``), an ensemble's with its members'.
+
+    They build networks, and turn their outputs into those of the model.
+    """
     description = read_description(folder)
-    inner = (network_modules(folder / member) for member in description.get("members", ()))
-    return {description["network"]["module"]}.union(*inner)
+    names = (description["network"].get("module"), description.get("activation"), description.get("inference"))
+    own = {name.partition(":")[0] for name in names if isinstance(name, str) and ("." in name)}
+    return own.union(*(code_modules(folder / member) for member in description.get("members", ())))
 
 
 def _existing(path: Path) -> Path:

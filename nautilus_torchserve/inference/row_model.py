@@ -13,6 +13,7 @@ from torch import nn
 from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, explain_each, float64_copy
 from nautilus_torchserve.inference.model import InferenceModel
+from nautilus_torchserve.inference.programs import Program, load_program
 from nautilus_torchserve.inference.tiles import BASE_TILES, LARGE_TILES, fill, probe
 from nautilus_torchserve.wire import body
 
@@ -102,9 +103,13 @@ class RowNetwork:
         self.network = load_network(folder, self.description, device)
         self.golden = model_files.read_golden(folder)
         self._outputs, self._device = forward, device
+        if isinstance(self.network, Program):
+            base_tiles, large_tiles = self.network.tiles(base_tiles), self.network.tiles(large_tiles)
+            if not base_tiles:
+                base_tiles = (int(self.network.batches[0]),)
         rows = torch.from_numpy(self.golden.inputs["rows"]).to(device)
         with torch.inference_mode():
-            self.tiles = probe(self._forward, fill(rows, max(*base_tiles, *large_tiles)), base_tiles, large_tiles)
+            self.tiles = probe(self._forward, fill(rows, max((*base_tiles, *large_tiles))), base_tiles, large_tiles)
 
     def compute(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
         """Compute the outputs of rows: float32 [n, *row_shape] -> float32 [n, outputs]."""
@@ -118,7 +123,10 @@ class RowNetwork:
 
 
 def load_network(folder: Path, description: dict[str, Any], device: torch.device) -> nn.Module:
-    """Return the network that a description names, with the folder's weights, in evaluation mode."""
+    """Return the network that a description names, with the folder's weights, in evaluation mode, or its program."""
+    stored = description["network"]
+    if "program" in stored:
+        return load_program(folder / Path(stored["file"]).name, stored["program"], device)
     network = model_files.build_network(description)
     model_files.load_weights(folder, network)
     return network.to(device).eval()

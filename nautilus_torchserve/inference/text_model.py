@@ -1,7 +1,7 @@
 """The network and tokenizer of a sentiment model: tokens, chunks, groups of equal length."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -79,6 +79,10 @@ class TextNetwork:
     folder : Path
         Holds description, weights, tokenizer and golden texts.
     device : torch.device
+    activate : callable
+        Network and tokens, int64 [chunks, tokens] -> its outputs for chunks, float32 [chunks, k].
+    outputs : callable
+        Means over the chunks of texts, float64 [n, k] -> first columns of `compute`, float64 [n, outputs].
 
     Raises
     ------
@@ -86,7 +90,14 @@ class TextNetwork:
         Description, tokenizer and network do not fit each other.
     """
 
-    def __init__(self, folder: Path, device: torch.device) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        device: torch.device,
+        activate: Callable[[Any, torch.Tensor], torch.Tensor] = probabilities,
+        outputs: Callable[[torch.Tensor], torch.Tensor] = outputs,
+    ) -> None:
+        self._activate, self._outputs = activate, outputs
         self.description: dict[str, Any] = model_files.read_description(folder)
         self.network = cast(SentimentTransformer, load_network(folder, self.description, device))
         self.tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
@@ -94,7 +105,7 @@ class TextNetwork:
         self.tokenizer.encode_special_tokens = True  # "[PAD]" in a text is a word of its author's, not a special token
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(longest, stride=min(OVERLAP, longest // 4))
-        self._scripts = frozenset(self.description["scripts"])
+        self._scripts = frozenset(self.description.get("scripts", ()))
         self._unknown = self._find_unknown()
         self._longest, self._device = longest, device
         lengths = {min(length, longest) for length in range(GROUP, MAX_BATCHED_TOKENS + 1, GROUP)}
@@ -117,7 +128,7 @@ class TextNetwork:
         """
         for number, text in enumerate(texts):
             script = script_of(text)
-            if script is not None and script not in self._scripts:
+            if self._scripts and script is not None and script not in self._scripts:
                 raise BadText(
                     f"expected text in {' or '.join(sorted(self._scripts))} script, which the model was trained on, "
                     f"got {script} in text {number}"
@@ -129,15 +140,18 @@ class TextNetwork:
         return Tokens(tuple(parts[:MAX_CHUNKS] for parts in chunks), tuple(len(parts) > MAX_CHUNKS for parts in chunks))
 
     def compute(self, tokens: Tokens) -> NDArray[np.float32]:
-        """Compute `COLUMNS`, float32 [n, 7]; a long text's are the mean of its chunks', weighted by their lengths."""
+        """Compute outputs, then ``chunks`` and ``truncated`` (`COLUMNS`), float32 [n, outputs + 2].
+
+        A long text's are the mean of its chunks', weighted by their lengths.
+        """
         chunks = [chunk for parts in tokens.chunks for chunk in parts]
-        probability = self._probabilities(chunks).astype(np.float64)  # (chunks, 3)
+        probability = self._probabilities(chunks).astype(np.float64)  # (chunks, k)
         lengths = np.array([len(chunk) for chunk in chunks], np.float64)
         counts = np.array([len(parts) for parts in tokens.chunks])
         starts = np.cumsum(counts) - counts
         total = np.add.reduceat(lengths, starts)
         mean = np.add.reduceat(probability * lengths[:, np.newaxis], starts) / total[:, np.newaxis]
-        columns = outputs(torch.from_numpy(mean)).numpy()  # (n, 5)
+        columns = self._outputs(torch.from_numpy(mean)).numpy()
         return np.column_stack([columns, counts, tokens.truncated]).astype(np.float32)
 
     def _probabilities(self, chunks: list[Encoding]) -> NDArray[np.float32]:
@@ -145,20 +159,19 @@ class TextNetwork:
         groups: dict[int, list[int]] = defaultdict(list)
         for place, chunk in enumerate(chunks):
             groups[min(-(-len(chunk) // GROUP) * GROUP, self._longest)].append(place)
-        chunk_probabilities = np.empty((len(chunks), 3), np.float32)
+        computed: dict[int, NDArray[np.float32]] = {}
         with torch.inference_mode():
             for length, places in groups.items():
                 rows = np.full((len(places), length), self.network.padding, np.int64)
                 for row, place in zip(rows, places, strict=True):
                     row[: len(chunks[place])] = chunks[place].ids
                 tiles = self._tiles.get(length, Tiles((1,)))
-                chunk_probabilities[places] = (
-                    tiles.run(self._forward, torch.from_numpy(rows).to(self._device)).cpu().numpy()
-                )
-        return chunk_probabilities
+                outputs = tiles.run(self._forward, torch.from_numpy(rows).to(self._device)).cpu().numpy()
+                computed.update(zip(places, outputs, strict=True))
+        return np.stack([computed[place] for place in range(len(chunks))])
 
     def _forward(self, rows: torch.Tensor) -> torch.Tensor:
-        return probabilities(self.network, rows)
+        return self._activate(self.network, rows)
 
     def _find_unknown(self) -> int | None:
         """Return the token for unknown words; None of a tokenizer of bytes, which knows all."""

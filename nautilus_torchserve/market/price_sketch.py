@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 
 SIZE = 2048
@@ -38,12 +39,12 @@ class Comparison(NamedTuple):
     """The counts it follows from: ``1,764 of 1,764 prices at common times are equal``."""
 
 
-def fit_record(data: Trades | Bars, first_ns: int, last_ns: int) -> dict[str, Any]:
+def fit_record(data: Trades | Bars | Quotes, first_ns: int, last_ns: int) -> dict[str, Any]:
     """Return an archive's record of the data of a fit, in plain JSON types.
 
     Parameters
     ----------
-    data : Trades or Bars
+    data : Trades, Bars or Quotes
         All data.
     first_ns, last_ns : int
         ``ts_event`` of the first and the last of them that the fit saw, Unix ns.
@@ -58,7 +59,7 @@ def fit_record(data: Trades | Bars, first_ns: int, last_ns: int) -> dict[str, An
     }
 
 
-def sketch(data: Trades | Bars, first_ns: int, last_ns: int) -> NDArray[np.void]:
+def sketch(data: Trades | Bars | Quotes, first_ns: int, last_ns: int) -> NDArray[np.void]:
     """Return the sketch of a period, both ends included: hashes of times, ascending, with the hash of each price."""
     entries = _hashed(data, first_ns, last_ns)
     return entries[np.argsort(entries["time"], kind="stable")][:SIZE]
@@ -83,7 +84,7 @@ def decode(text: str) -> NDArray[np.void]:
         raise BadData(f"expected a sketch of the prices that a fit saw, got {text[:20]!r}: {error}") from None
 
 
-def compare(data: Trades | Bars, record: dict[str, Any]) -> Comparison:
+def compare(data: Trades | Bars | Quotes, record: dict[str, Any]) -> Comparison:
     """Return whether data hold the prices that a fit saw, whatever their period and name.
 
     Parameters
@@ -118,20 +119,26 @@ def _chance(own: NDArray[np.uint16], fitted: NDArray[np.uint16]) -> float:
     return float(shares[0] @ shares[1])
 
 
-def _hashed(data: Trades | Bars, first_ns: int, last_ns: int) -> NDArray[np.void]:
+def _hashed(data: Trades | Bars | Quotes, first_ns: int, last_ns: int) -> NDArray[np.void]:
     """Return the hashes of each millisecond of a period that has a price, and of its last price.
 
     Milliseconds, as some files of the same trades are cut to them.
     """
     start, stop = np.searchsorted(data.ts_event, first_ns), np.searchsorted(data.ts_event, last_ns, side="right")
     time = data.ts_event[start:stop] // _MS
-    price = (data.close if isinstance(data, Bars) else data.price)[start:stop]
+    price = _price(data)[start:stop]
     last = np.append(time[1:] != time[:-1], True)[: len(time)]
     digits, decimals = _normalized(price[last], data.instrument.price_precision)
     entries = np.empty(int(last.sum()), dtype=_ENTRY)
     entries["time"] = _mixed(time[last]) >> np.uint64(32)
     entries["price"] = _mixed(digits ^ _mixed(decimals).view(np.int64)) >> np.uint64(48)
     return entries
+
+
+def _price(data: Trades | Bars | Quotes) -> NDArray[np.int64]:
+    if isinstance(data, Quotes):
+        return data.bid_price
+    return data.close if isinstance(data, Bars) else data.price
 
 
 def _normalized(price: NDArray[np.int64], precision: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -19,6 +19,8 @@ DATE_ORDERS = ("day-first", "month-first")
 """Orders of a date that ends with the year."""
 DECIMAL_MARKS = ("point", "comma")
 """Decimal marks of numbers."""
+PRICE_TYPES = ("BID", "ASK", "MID", "LAST")
+"""What the prices of a catalog's bars are."""
 
 
 class BadReadOption(InvalidArgument):
@@ -47,11 +49,14 @@ class ReadOptions:
     """Order of dates that end with the year, one of `DATE_ORDERS`; None derives it, or refuses where it cannot."""
     decimal: str | None = None
     """Decimal mark of numbers, one of `DECIMAL_MARKS`; None derives it, or refuses where it cannot."""
+    price_type: str | None = None
+    """Which of a catalog's bars to read, one of `PRICE_TYPES`; None reads the only ones."""
 
     def __post_init__(self) -> None:
         if self.stamp not in STAMPS:
             raise BadReadOption(f"stamp: expected {' or '.join(STAMPS)}, got {self.stamp!r}")
-        for name, values in (("date_order", DATE_ORDERS), ("decimal", DECIMAL_MARKS)):
+        allowed = {"date_order": DATE_ORDERS, "decimal": DECIMAL_MARKS, "price_type": PRICE_TYPES}
+        for name, values in allowed.items():
             if getattr(self, name) not in (None, *values):
                 raise BadReadOption(f"{name}: expected {' or '.join(values)}, got {getattr(self, name)!r}")
         if self.timezone is not None:

@@ -12,14 +12,20 @@ named by one spec (a training recipe, an evaluation page) is about that one mode
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import import_module
-from typing import Any, Literal
+from types import ModuleType
+from typing import Any
 
 from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.user_error import InvalidArgument
 
-Events = Literal["trades", "bars", "texts", "bars and texts"]
+ACTIVATIONS = ("softmax", "sigmoid")
+"""Activations that are known by name."""
+GENERIC_MODEL = "nautilus_torchserve.inference.models.generic:GenericModel"
+"""Inference class of rows or windows of numbers."""
+GENERIC_HANDLER = "handlers/model_handler.py"
+"""Handler of all models whose ``model.json`` names their inference class."""
 
 
 @dataclass(frozen=True)
@@ -55,16 +61,37 @@ class Output:
 
 @dataclass(frozen=True)
 class FeatureSet:
-    """What a model is given for one event."""
+    """What a model is given for one prediction."""
 
-    events: Events
-    """What inputs are made of: a row of features for each trade, a window of bars, a text, a window with headlines."""
+    data: tuple[str, ...]
+    """NautilusTrader's data that features are computed from, as ``streaming`` is given them:
+
+    ========================================  =======================================================
+    ``trades``, ``quotes``, ``depth``         `TradeTick`, `QuoteTick`, `OrderBookDepth10`
+    ``bars:1-MINUTE-LAST-INTERNAL``           `Bar`; ``EXTERNAL`` ones come from a file or a venue
+    ``custom:package.module:Class``           data of a class of your own
+    ``trades:ETHUSDT.BINANCE``                those of another instrument than the predicted one;
+                                              likewise ``bars:ETHUSDT.BINANCE-1-MINUTE-LAST-INTERNAL``
+    ``bars``, ``texts``                       of built-in models: bars of the length that an archive
+                                              names, and headlines
+    ========================================  =======================================================
+    """
     schema: str
     """The `FeatureSchema`, or a function that returns it and has a default for each parameter."""
     streaming: str | None = None
-    """Class that is fed events one by one and returns rows; None where inputs are not computed from market data."""
+    """Class that is given the data one by one and returns rows, see `features.streaming.StreamingFeatures`; built-in
+    models have actors of their own, which know how to use theirs. None where inputs are not computed from market
+    data."""
     vectorised: str | None = None
-    """Function over arrays that agrees with ``streaming`` bit for bit; None: ``streaming`` runs over arrays."""
+    """Function over arrays that returns the rows of ``streaming`` bit for bit; None: ``streaming`` runs over arrays."""
+    warm_up: int = 0
+    """Number of rows at the beginning of the data whose values depend on where the data begin, as those of an
+    exponential average do. They are no inputs: no prediction is requested for them, and none is trained on."""
+
+    def load_schema(self, **arguments: object) -> Any:
+        """Return the `FeatureSchema`, for arguments of its function that differ from their defaults."""
+        schema = load_object(self.schema)
+        return schema(**arguments) if callable(schema) else schema
 
 
 @dataclass(frozen=True)
@@ -75,6 +102,10 @@ class GoldenRule:
     """Number of golden inputs."""
     tolerance: float
     """Largest difference of golden outputs on another device or library version: relative, absolute below 1."""
+
+
+GOLDEN = GoldenRule(inputs=64, tolerance=1e-4)
+"""Rule of a spec that has none of its own."""
 
 
 @dataclass(frozen=True)
@@ -93,36 +124,60 @@ class TrainingRecipe:
 class Trading:
     """How predictions of a model are made and used in a backtest and live."""
 
-    actor: str
+    actor: str = "nautilus_torchserve.trading.features.actor:FeatureActor"
     """Actor that computes inputs from market data and publishes predictions."""
-    actor_config: str
+    actor_config: str = "nautilus_torchserve.trading.features.actor:FeatureActorConfig"
     """Configuration of the actor."""
     strategy: str | None = None
     """Strategy that trades on the predictions where the user names no other; None: there is none."""
     strategy_config: str | None = None
     """Configuration of the strategy."""
 
+    def with_strategy(self, path: str) -> "Trading":
+        """Return the same with another strategy, ``my_strategies:Momentum``, whose config is ``MomentumConfig``."""
+        return replace(self, strategy=path, strategy_config=f"{path}Config")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSpec:
-    """One kind of model."""
+    """One kind of model: what it is called, what goes in, what comes out; the rest has defaults."""
 
     name: str
     """Name in commands, run folders, archives and URLs; `models.table.spec_of` knows the built-in ones by it."""
-    networks: tuple[Network, ...]
-    """Networks that can be trained; the first is the default."""
+    networks: tuple[Network, ...] = ()
+    """Networks that can be trained; the first is the default. None for a program (TorchScript, ONNX, torch.export)."""
     features: FeatureSet
     """Inputs."""
     outputs: tuple[Output, ...]
     """Outputs, in the order of a response."""
-    inference: str
-    """Class that turns decoded inputs into outputs (the function from logits to outputs) and explanations."""
-    golden: GoldenRule
+    activation: str | None = None
+    """Function from the network's outputs to the model's: ``softmax`` (probabilities that sum to 1), ``sigmoid``
+    (probabilities), ``model_defs.module:function`` (float32 [n, k] -> [n, outputs], row by row), or None."""
+    inference: str = GENERIC_MODEL
+    """Class that turns decoded inputs into outputs and explanations."""
+    golden: GoldenRule = GOLDEN
     """Golden inputs of an archive."""
+    handler: str = GENERIC_HANDLER
+    """File of the bundle that TorchServe loads."""
     training: TrainingRecipe | None = None
-    """How it is fitted; None where run folders come from elsewhere."""
-    trading: Trading | None = None
-    """How it is traded on; None where it is served only."""
+    """How it is fitted; None where run folders come from elsewhere, such as `training.runs.save.save_run`."""
+    trading: Trading = Trading()
+    """How it is traded on."""
+
+    def __post_init__(self) -> None:
+        names = [output.name for output in self.outputs]
+        if not names or len(set(names)) != len(names):
+            raise InvalidArgument(f"{self.name}: expected outputs of different names, got {', '.join(names) or 'none'}")
+        if self.activation is not None and self.activation not in ACTIVATIONS and ":" not in self.activation:
+            raise InvalidArgument(
+                f"{self.name}: expected an activation of {', '.join(ACTIVATIONS)}, None, or "
+                f"model_defs.module:function, got {self.activation!r}"
+            )
+        if self.activation == "softmax" and len(names) < 2:
+            raise InvalidArgument(
+                f"{self.name}: expected at least 2 outputs for softmax, which is 1 for a single one, got {names[0]}: "
+                "use sigmoid"
+            )
 
     def network(self, name: str) -> Network:
         """Return the network of this name.
@@ -139,16 +194,6 @@ class ModelSpec:
             f"expected a network of {', '.join(network.name for network in self.networks)}, got {name!r}"
         )
 
-    @property
-    def handler(self) -> str:
-        """File of the bundle that TorchServe loads."""
-        return f"handlers/{self.name}_handler.py"
-
-    @property
-    def server_config(self) -> str:
-        """File of the bundle with batch size, batch delay and workers."""
-        return f"archives/model-config/{self.name}.yaml"
-
 
 def load_object(path: str) -> Any:
     """Import the object that a spec names as ``"package.module:Name"``, with the bundle importable.
@@ -161,10 +206,8 @@ def load_object(path: str) -> Any:
     module, colon, name = path.partition(":")
     if not colon or not module or not name.isidentifier():
         raise InvalidArgument(f"expected package.module:Name, got {path!r}")
-    if str(BUNDLE) not in sys.path:
-        sys.path.append(str(BUNDLE))
     try:
-        imported = import_module(module)
+        imported = load_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # a package that the module itself needs is missing
@@ -172,3 +215,10 @@ def load_object(path: str) -> Any:
     if not hasattr(imported, name):
         raise InvalidArgument(f"{path}: expected an object of {module}, got none named {name}")
     return getattr(imported, name)
+
+
+def load_module(name: str) -> ModuleType:
+    """Import a module of the library or of the bundle."""
+    if str(BUNDLE) not in sys.path:
+        sys.path.append(str(BUNDLE))
+    return import_module(name)

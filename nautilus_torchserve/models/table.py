@@ -1,7 +1,11 @@
 """The built-in models."""
 
+import re
 from collections.abc import Mapping
+from pathlib import Path
+from traceback import extract_tb
 
+from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.models.spec import (
     FeatureSet,
     GoldenRule,
@@ -10,9 +14,10 @@ from nautilus_torchserve.models.spec import (
     Output,
     Trading,
     TrainingRecipe,
+    load_module,
     load_object,
 )
-from nautilus_torchserve.user_error import InvalidArgument
+from nautilus_torchserve.user_error import InvalidArgument, UserError
 
 _FORECAST = (
     Output("price", "quote", "the next close"),
@@ -25,13 +30,14 @@ TICK = ModelSpec(
     name="tick",
     networks=(Network("tick", "model_defs.tick_classifier:TickClassifierConfig"),),
     features=FeatureSet(
-        events="trades",
+        data=("trades",),
         schema="nautilus_torchserve.features.tick:tick_schema",
         streaming="nautilus_torchserve.features.tick:TickFeatures",
         vectorised="nautilus_torchserve.features.tick:tick_features",
     ),
     outputs=tuple(Output(name, label=f"the probability of {name.upper()}") for name in ("buy", "sell", "hold")),
     inference="nautilus_torchserve.inference.models.tick:TickModel",
+    handler="handlers/tick_handler.py",
     golden=GoldenRule(inputs=64, tolerance=1e-5),
     training=TrainingRecipe(command="nautilus_torchserve.cli.train_commands:tick"),
     trading=Trading(
@@ -68,13 +74,14 @@ PRICE = ModelSpec(
         ),
     ),
     features=FeatureSet(
-        events="bars",
+        data=("bars",),
         schema="nautilus_torchserve.features.bar:bar_schema",
         streaming="nautilus_torchserve.trading.bars.features:BarFeatures",
         vectorised="nautilus_torchserve.features.bar:bar_columns",
     ),
     outputs=_FORECAST,
     inference="nautilus_torchserve.inference.models.price:PriceModel",
+    handler="handlers/price_handler.py",
     golden=GoldenRule(inputs=64, tolerance=1e-4),
     training=TrainingRecipe(
         command="nautilus_torchserve.cli.train_commands:price",
@@ -91,13 +98,14 @@ PRICE = ModelSpec(
 SENTIMENT = ModelSpec(
     name="sentiment",
     networks=(Network("sentiment", "model_defs.sentiment_transformer:SentimentTransformerConfig"),),
-    features=FeatureSet(events="texts", schema="nautilus_torchserve.features.text:TEXT_SCHEMA"),
+    features=FeatureSet(data=("texts",), schema="nautilus_torchserve.features.text:TEXT_SCHEMA"),
     outputs=(
         Output("score", label="the score"),
         *(Output(name, label=f"the probability of {name.upper()}") for name in ("negative", "neutral", "positive")),
         *(Output("confidence", label="the confidence"), Output("chunks"), Output("truncated")),
     ),
     inference="nautilus_torchserve.inference.models.sentiment:SentimentModel",
+    handler="handlers/sentiment_handler.py",
     golden=GoldenRule(inputs=8, tolerance=1e-4),
     training=TrainingRecipe(
         command="nautilus_torchserve.cli.train_commands:sentiment",
@@ -113,7 +121,7 @@ ENSEMBLE = ModelSpec(
     name="ensemble",
     networks=(Network("ensemble", "model_defs.news_pool:NewsPoolConfig"),),
     features=FeatureSet(
-        events="bars and texts",
+        data=("bars", "texts"),
         schema="nautilus_torchserve.features.bar:bar_schema",
         streaming="nautilus_torchserve.trading.bars.features:BarFeatures",
         vectorised="nautilus_torchserve.features.bar:bar_columns",
@@ -125,6 +133,7 @@ ENSEMBLE = ModelSpec(
         *(Output("weight_price"), Output("weight_sentiment"), Output("texts")),
     ),
     inference="nautilus_torchserve.inference.models.ensemble:EnsembleModel",
+    handler="handlers/ensemble_handler.py",
     golden=GoldenRule(inputs=8, tolerance=1e-4),
     training=TrainingRecipe(
         command="nautilus_torchserve.cli.train_commands:ensemble", members=(PRICE.name, SENTIMENT.name)
@@ -141,19 +150,61 @@ MODELS: Mapping[str, ModelSpec] = {spec.name: spec for spec in (TICK, PRICE, SEN
 """Name -> spec."""
 
 
-def spec_of(name: str) -> ModelSpec:
-    """Return the built-in spec of this name, or the one at ``package.module:NAME`` of the bundle.
+def spec_of(name: str | Path) -> ModelSpec:
+    """Return the built-in spec of this name, the one at ``package.module:NAME``, or the one in a file of the bundle.
+
+    Parameters
+    ----------
+    name : str or Path
+        ``tick``; ``model_defs.my_model:SPEC``; or ``model_defs/my_model.py``, a file with one `ModelSpec`.
 
     Raises
     ------
     InvalidArgument
-        There is none.
+        There is none, the file holds several, or it does not import.
     """
-    if name in MODELS:
-        return MODELS[name]
-    if ":" not in name:
-        raise InvalidArgument(f"expected a model of {', '.join(MODELS)}, or package.module:NAME, got {name!r}")
-    spec = load_object(name)
+    text = str(name)
+    if text in MODELS:
+        return MODELS[text]
+    if text.endswith(".py"):
+        return _spec_in(Path(name))
+    if ":" not in text:
+        raise InvalidArgument(
+            f"expected a model of {', '.join(MODELS)}, package.module:NAME, or a file of model_defs, got {text!r}"
+        )
+    spec = load_object(text)
     if not isinstance(spec, ModelSpec):
-        raise InvalidArgument(f"expected a ModelSpec at {name}, got {type(spec).__name__}")
+        raise InvalidArgument(f"expected a ModelSpec at {text}, got {type(spec).__name__}")
     return spec
+
+
+def _spec_in(path: Path) -> ModelSpec:
+    """Return the one spec of a file in the bundle's ``model_defs``, the folder whose modules archives hold."""
+    folder = BUNDLE / "model_defs"
+    file = path if path.is_file() else BUNDLE / path
+    if not file.is_file():
+        raise InvalidArgument(f"{path}: expected a file with a ModelSpec, got none")
+    if file.resolve().parent != folder.resolve() or not re.fullmatch(r"[a-z0-9_]+", file.stem):
+        raise InvalidArgument(
+            f"{path}: expected a file in {folder}, its name of small letters, digits and _, so that archives can hold "
+            "it: move it there"
+        )
+    module = f"model_defs.{file.stem}"
+    try:
+        specs = {name: value for name, value in vars(load_module(module)).items() if isinstance(value, ModelSpec)}
+    except UserError as error:
+        raise InvalidArgument(f"{path}: {error}") from None
+    except Exception as error:  # whatever the user's code raises
+        raise InvalidArgument(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    if len(set(map(id, specs.values()))) != 1:
+        names = ", ".join(f"{module}:{name}" for name in specs)
+        raise InvalidArgument(f"{path}: expected one ModelSpec, got {names or 'none'}")
+    return next(iter(specs.values()))
+
+
+def _line(error: Exception, file: Path) -> str:
+    """Return where in the file an exception was raised: ``:3``."""
+    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename).name == file.name]
+    if isinstance(error, SyntaxError) and error.lineno:
+        lines.append(error.lineno)
+    return f":{lines[-1]}" if lines else ""

@@ -5,7 +5,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
@@ -66,8 +66,8 @@ class TradingHandler:
     batch. Handler modules import without TorchServe: ``mar:`` clients take `model_class` from them.
     """
 
-    model_class: type[InferenceModel]
-    """The model that answers."""
+    model_class: Callable[..., InferenceModel]
+    """The class of the model that answers, or a function with its parameters that returns a model."""
 
     def initialize(self, context: "Context") -> None:
         """Load the model; only then is the worker ready.

@@ -111,3 +111,11 @@ def test_a_default_is_in_the_help(name: str) -> None:
         assert not re.search(r"left out|\[.*\]$", option.help, re.IGNORECASE)
         if option.default is None and not option.required and not option.multiple:
             assert "default: " in option.help, (command, option.help)
+
+
+def test_every_command_that_loads_archives_by_url_can_require_their_signature() -> None:
+    known = options()
+
+    in_process = {name for name, option in known["--url"].items() if "mar:" in option.help}
+    assert in_process
+    assert in_process | {"live"} == known["--require-signature"].keys()

@@ -51,7 +51,7 @@ def test_tardis_quotes_have_both_times_and_name_their_instrument(tmp_path: Path,
     assert quotes.ask_price.tolist() == [968250, 968300]
     assert quotes.bid_size.tolist() == [20, 0]
     assert quotes.ask_size.tolist() == [10, 5]
-    assert quotes.mid_prices().tolist() == [9682.25, 9682.625]
+    assert quotes.prices().tolist() == [9682.25, 9682.625]
     assert quotes.notes == ()
 
 
@@ -98,7 +98,7 @@ def test_quotes_are_used_in_order_of_event_once_all_before_are_received(tmp_path
 
     assert quotes.ts_event.tolist() == [1582329602111000000, 1582329602116000000]
     assert quotes.place(0) == "line 3"
-    assert quotes.notes == ("quotes.csv: 1 of 2 rows were earlier than the row before them; sorted by time.",)
+    assert quotes.notes == ("quotes.csv: 2 of 2 rows were not in order of time and were sorted.",)
     late = load_quotes(written(tmp_path, TARDIS.replace("2418379", "2418999")))
     assert late.ts_init.tolist() == [1582329602418999000] * 2
     skewed = load_quotes(written(tmp_path, TARDIS.replace("1582329602418379", "1582329602110000")))

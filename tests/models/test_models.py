@@ -49,7 +49,7 @@ def test_every_named_object_exists(spec: ModelSpec) -> None:
 @specs
 def test_files_of_the_bundle_exist(spec: ModelSpec) -> None:
     assert (BUNDLE / spec.handler).is_file()
-    assert (BUNDLE / spec.server_config).is_file()
+    assert (BUNDLE / f"archives/model-config/{spec.name}.yaml").is_file()
 
 
 @specs
@@ -77,7 +77,7 @@ def test_spec_of_the_bundle_is_found_by_its_path() -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("ticks", r"expected a model of tick, price, sentiment, ensemble, or package.module:NAME, got 'ticks'"),
+        ("ticks", r"expected a model of tick, .*, package.module:NAME, or a file of model_defs, got 'ticks'"),
         ("nautilus_torchserve.models.table:MODELS", "expected a ModelSpec at .*:MODELS, got dict"),
         ("no_such_module:SPEC", "no_such_module:SPEC: expected a module, got none named no_such_module"),
         ("nautilus_torchserve.models.table:SPEC", "expected an object of nautilus_torchserve.models.table, got none"),

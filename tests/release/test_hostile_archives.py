@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import resource
 import stat
 import struct
@@ -17,10 +18,12 @@ from signed_archives import keys
 from test_damaged_archives import READERS, refusal
 from tick_versions import made
 
+from nautilus_torchserve.serving.client import archive_import
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.signing.archive_signature import Untrusted, sign_archive
 from nautilus_torchserve.user_error import InvalidArgument, UserError
 from nautilus_torchserve.wire.digest import MANIFEST
+from support import PROJECT, run_script
 
 Hostile = Callable[[Path, Path], object]
 """Makes a hostile copy of an archive."""
@@ -165,14 +168,22 @@ def test_a_hostile_archive_is_refused_in_a_sentence(honest: Path, tmp_path: Path
 
 
 def test_what_no_trusted_key_has_signed_is_not_run_in_process(
-    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    honest: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     private, trusted = keys(tmp_path)
+    monkeypatch.setattr(archive_import, "TRUSTED", trusted)
     evil = made(honest, tmp_path / "tick.mar", "1.0", None, f"\nopen({str(tmp_path / 'ran')!r}, 'w')\n")
     with suppress(UserError):
         connect(f"mar:{evil}", "tick").close()
     assert (tmp_path / "ran").exists()  # so it would
     (tmp_path / "ran").unlink()
+    warning = "expected a signed archive, got an unsigned one: its code runs in this process all the same"
+    assert [record.getMessage() for record in caplog.records] == [f"{evil}: {warning}; --require-signature refuses it"]
+    refused = run_script(
+        *(PROJECT / "scripts/explain.py", "tick", "1", "0", "0", "0", "--url", f"mar:{evil}", "--require-signature")
+    )
+    assert refused.returncode == 1
+    assert re.fullmatch(r"error: .*/tick\.mar: .*\n", refused.stderr)
 
     with pytest.raises(Untrusted, match="unsigned"):
         connect(f"mar:{evil}?trusted={trusted}", "tick")
@@ -187,6 +198,11 @@ def test_what_no_trusted_key_has_signed_is_not_run_in_process(
     sign_archive(honest, private)
     with connect(f"mar:{honest}", "tick") as client:
         assert client.metadata.version == "1.0"
+    monkeypatch.delenv("ARCHIVE_TRUSTED_KEYS")
+    caplog.clear()
+    connect(f"mar:{honest}", "tick").close()
+    assert not caplog.records  # a trusted key has signed it
+    monkeypatch.setenv("ARCHIVE_TRUSTED_KEYS", str(trusted))
     other = made(honest, tmp_path / "broken.mar", "1.0", private, "x = (", without=("golden.npz",))
     with pytest.raises(UserError, match=rf"^{other}: "):
         connect(f"mar:{other}", "tick")

@@ -127,7 +127,7 @@ def test_code_in_old_weights_does_not_run(own: Path, tmp_path: Path) -> None:
     (own / "model.safetensors").unlink()
     (own / "pytorch_model.bin").write_bytes(pickle.dumps({"embeddings.word_embeddings.weight": Payload()}))
 
-    with pytest.raises(BadBackbone, match="expected an encoder that transformers reads"):
+    with pytest.raises(BadBackbone, match=r"expected a file that torch\.save wrote, got another"):
         build_network(find_backbone(own), 64, 0.1)
 
     assert not (tmp_path / "ran").exists()
@@ -142,7 +142,7 @@ def test_code_in_old_weights_does_not_run(own: Path, tmp_path: Path) -> None:
         (lambda own: (own / "config.json").write_text("{}"), r"config\.json: expected model_type, got none"),
         (
             lambda own: (own / "model.safetensors").unlink(),
-            r"expected weights as model\.safetensors or pytorch_model\.bin, got none",
+            r"expected weights as model\.safetensors, pytorch_model\.bin or shards of one, got none",
         ),
         (lambda own: (own / "tokenizer.json").unlink(), r"or a BERT vocabulary vocab\.txt, got neither"),
         (lambda own: (own / "tokenizer.json").write_text("{}"), r"tokenizer\.json: expected a tokenizer: "),
@@ -172,8 +172,8 @@ def test_what_is_missing_is_named(own: Path, spoil: Callable[[Path], object], ex
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"num_hidden_layers": 3}, r"expected all weights of the encoder, got none for encoder\.layer\.2\."),
-        ({"hidden_size": 64}, "expected an encoder that transformers reads"),
+        ({"num_hidden_layers": 3}, r"expected all weights of the model, got none for encoder\.layer\.2\."),
+        ({"hidden_size": 64}, "expected a model that transformers reads"),
     ],
     ids=["a layer too few", "another width"],
 )
@@ -190,5 +190,5 @@ def test_weights_that_do_not_fit_their_configuration_are_refused(
 def test_broken_weights_are_refused(own: Path) -> None:
     (own / "model.safetensors").write_bytes(b"nothing of the kind")
 
-    with pytest.raises(BadBackbone, match="expected an encoder that transformers reads"):
+    with pytest.raises(BadBackbone, match="expected safetensors, got "):
         build_network(find_backbone(own), 64, 0.1)

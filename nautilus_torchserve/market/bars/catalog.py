@@ -5,7 +5,7 @@ nautilus_torchserve/market/trades/catalog.py.
 from pathlib import Path
 
 from nautilus_trader.model.data import BarType
-from nautilus_trader.model.enums import BarAggregation
+from nautilus_trader.model.enums import BarAggregation, price_type_to_str
 from nautilus_trader.persistence.funcs import urisafe_identifier
 
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
@@ -16,7 +16,9 @@ TIMES = (BarAggregation.SECOND, BarAggregation.MINUTE, BarAggregation.HOUR, BarA
 """Aggregations whose bars have a fixed length in time."""
 
 
-def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns: int | None = None) -> Bars:
+def load_catalog_bars(
+    path: Path, instrument_id: str | None = None, interval_ns: int | None = None, price_type: str | None = None
+) -> Bars:
     """Read the bars of one instrument and one bar type from a ``ParquetDataCatalog``.
 
     Parameters
@@ -29,6 +31,8 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
         Interval of the bars: those of this length if there are any, else the longest that it is a multiple
         of, for `market.bars.aggregate`. May be left out where the instrument has bars of one
         length.
+    price_type : str, optional
+        One of `market.read_options.PRICE_TYPES`; may be left out where the instrument has bars of one.
 
     Returns
     -------
@@ -42,7 +46,7 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
         No bars of seconds, minutes, hours or days there, or the choice is ambiguous; lists the bar types. Or a file
         cannot be read, or a value does not fit.
     """
-    chosen = _choose(path, instrument_id, interval_ns)
+    chosen = _choose(path, instrument_id, interval_ns, price_type)
     table = read_catalog_files(f"{path.name} ({chosen})", path / "data/bar" / str(chosen), PRICES, "volume")
     (open_, high, low, close), price_precision = table.steps(PRICES, table.price_precision)
     (volume,), size_precision = table.steps(["volume"], table.size_precision)
@@ -61,7 +65,7 @@ def load_catalog_bars(path: Path, instrument_id: str | None = None, interval_ns:
     )
 
 
-def _choose(path: Path, instrument_id: str | None, interval_ns: int | None) -> BarType:
+def _choose(path: Path, instrument_id: str | None, interval_ns: int | None, price_type: str | None) -> BarType:
     """Return the one bar type that fits, as its folder is named: without the slash of ``AUD/USD``."""
     stored = [_bar_type(path, folder) for folder in sorted(path.glob("data/bar/*")) if any(folder.glob("*.parquet"))]
     if not stored:
@@ -73,13 +77,18 @@ def _choose(path: Path, instrument_id: str | None, interval_ns: int | None) -> B
             bar_type for bar_type in fitting if bar_type.instrument_id.value == urisafe_identifier(instrument_id)
         ]
         wanted += f" of {instrument_id}"
+    if price_type is not None:
+        fitting = [bar_type for bar_type in fitting if price_type_to_str(bar_type.spec.price_type) == price_type]
+        wanted += f" with {price_type} prices"
     if interval_ns is not None:
         fitting = _longest_that_divide(fitting, interval_ns)
         wanted += f" that make up {interval_ns / 1e9:g} s"
     if len(fitting) != 1:
         count = "several" if fitting else "none"
         names = ", ".join(map(str, fitting or stored))
-        raise BadData(f"{path.name}: expected {wanted}, got {count} of {names}")
+        prices = {bar_type.spec.price_type for bar_type in fitting}
+        remedy = "; choose with --price-type" if len(prices) > 1 else ""
+        raise BadData(f"{path.name}: expected {wanted}, got {count} of {names}{remedy}")
     return fitting[0]
 
 

@@ -93,7 +93,7 @@ def _from_path(path: Path, instrument_id: str | None, interval_ns: int | None, r
         load_catalog_bars,  # a host that only trains on files has no nautilus_trader
     )
 
-    return replace(load_catalog_bars(path, instrument_id, interval_ns), catalog=path)
+    return replace(load_catalog_bars(path, instrument_id, interval_ns, read.price_type), catalog=path)
 
 
 def load_bar_files(
@@ -283,11 +283,10 @@ def _joined(parts: Sequence[tuple[Bars, NDArray[np.int64] | None]], source: str,
     keys = np.array([utc_text(stamp) for stamp in stamps]) if len(np.unique(stamps)) < len(stamps) else stamps
     repeated, note = repeated_rows(joined, keys, pd.DataFrame(steps), "time")
     kept = np.flatnonzero(~repeated)
-    moved = int((np.diff(stamps[kept]) < 0).sum())
     order = kept[np.argsort(stamps[kept], kind="stable")]
     notes = [*joined.notes, *([note] if note else [])]
-    if moved:
-        notes.append(f"{name}: {moved:,} of {len(kept):,} bars were earlier than the one before; sorted by time.")
+    if moved := int((order != kept).sum()):
+        notes.append(f"{name}: {moved:,} of {len(kept):,} bars were not in order of time and were sorted.")
     joined = joined.take(order)
     interval_ns = _interval_ns(name, joined.ts_event)
     if read.stamp == "close":

@@ -53,6 +53,9 @@ class Quotes:
     catalog: Path | None = None
     """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
 
+    simulated = False
+    """Quotes are not simulated."""
+
     def __len__(self) -> int:
         return len(self.bid_price)
 
@@ -77,7 +80,7 @@ class Quotes:
         """Return the place of a quote for messages: its line in a file, else its row and time."""
         return place(self.lines, row, int(self.ts_event[row]))
 
-    def mid_prices(self) -> NDArray[np.float64]:
+    def prices(self) -> NDArray[np.float64]:
         """Return the middle of bid and ask in quote currency, float64 [n]: one rounded division of an exact sum."""
         return (self.bid_price + self.ask_price) / (2 * 10.0**self.instrument.price_precision)
 

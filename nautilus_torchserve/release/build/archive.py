@@ -17,7 +17,7 @@ from typing import Any
 from nautilus_torchserve.bundle import BUNDLE, LIBRARY_ROOT
 from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.models.table import spec_of
-from nautilus_torchserve.release.build.code_closure import code_closure
+from nautilus_torchserve.release.build.code_closure import LIBRARY, code_closure
 from nautilus_torchserve.release.build.server_packages import has_package, link_server_packages
 from nautilus_torchserve.serving.client import isolated_load
 from nautilus_torchserve.serving.client.archive_file import (
@@ -173,10 +173,23 @@ def build_archive(
     InvalidArgument, InvalidName
         There is no such spec, or a name cannot be used.
     """
-    check_version(version)
     spec = spec_of(model)
-    name = check_model_name(spec.name)
-    handler, config = BUNDLE / spec.handler, BUNDLE / spec.server_config
+    return pack_run(spec.name, spec.handler, run, version, out, sign_key, code)
+
+
+def pack_run(
+    name: str,
+    handler_file: str,
+    run: Path,
+    version: str,
+    out: Path,
+    sign_key: str | Path | None = None,
+    code: Sequence[Path] = (),
+) -> BuiltArchive:
+    """Pack a run folder with a handler of the bundle; see `build_archive`."""
+    check_version(version)
+    check_model_name(name)
+    handler, config = BUNDLE / handler_file, _server_config(name)
     for path in (handler, config, run / model_files.DESCRIPTION):
         if not path.is_file():
             raise BuildFailed(f"{path}: expected a file, got none")
@@ -187,12 +200,12 @@ def build_archive(
         members = model_files.members(run)
     except model_files.BadArchive as error:
         raise BuildFailed(f"{run}: {error}") from None
-    networks = sorted(model_files.network_modules(run))
-    for module in networks:
-        _check_network(run, module)
+    modules = sorted(model_files.code_modules(run))
+    for module in modules:
+        _check_module(run, module)
     if reason := second_class(handler.read_bytes()):
         raise BuildFailed(f"{handler.relative_to(BUNDLE)}:{reason}")
-    files = code_closure(BUNDLE, handler, networks, code, has_package)
+    files = code_closure(BUNDLE, handler, modules, code, has_package)
     for member in members:
         if any(member.parts[0] == path.parts[0] for path in files):
             raise BuildFailed(
@@ -213,9 +226,18 @@ def build_archive(
     return BuiltArchive(path, name, version, digest, path.stat().st_size, key_id)
 
 
-def _check_network(run: Path, module: str) -> None:
+def _server_config(name: str) -> Path:
+    """Return the bundle's file of batch size, batch delay and workers for a model: its own, else that of all others."""
+    folder = BUNDLE / "archives/model-config"
+    own = folder / f"{name}.yaml"
+    return own if own.is_file() else folder / "model.yaml"
+
+
+def _check_module(run: Path, module: str) -> None:
     path = Path(*module.split(".")).with_suffix(".py")
-    if path.parent.name != "model_defs" or not (BUNDLE / path).is_file():
+    if path.parent != Path(LIBRARY, "inference/models") and not (
+        path.parent.name == "model_defs" and (BUNDLE / path).is_file()
+    ):
         raise BuildFailed(f"{run}: expected a network in model_defs, got {path}")
 
 

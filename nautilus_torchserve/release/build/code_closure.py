@@ -14,7 +14,9 @@ from nautilus_torchserve.user_error import UserError
 LIBRARY = "nautilus_torchserve"
 BUNDLED = ("handlers", "model_defs")
 """Packages of the bundle that may be packed."""
-PACKED = tuple(f"{LIBRARY}.{name}" for name in ("features", "inference", "user_error", "wire", "worker"))
+PACKED = tuple(
+    f"{LIBRARY}.{name}" for name in ("bundle", "features", "inference", "models.spec", "user_error", "wire", "worker")
+)
 """Parts of the library that may be packed. The others belong to clients, or to the trading side."""
 _CATCH_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
 

@@ -11,6 +11,9 @@ from packaging.utils import canonicalize_name
 
 from nautilus_torchserve.code_version import NAME
 
+EXTRAS = ("server", "onnx")
+"""Extras of ``setup.cfg`` whose packages a server may have: the second only where it is installed here."""
+
 
 def link_server_packages(folder: Path) -> None:
     """Fill a folder with links to the files of a server's packages: a site-packages without anything else."""
@@ -53,9 +56,13 @@ def _top_level_names() -> frozenset[str]:
 
 
 def _declared() -> list[str]:
-    """Return what the installed library requires, with its extra ``server``."""
+    """Return what the installed library requires, with its extras for a server."""
     requirements = map(Requirement, distribution(NAME).requires or [])
-    return [str(line) for line in requirements if line.marker is None or line.marker.evaluate({"extra": "server"})]
+    return [
+        str(line)
+        for line in requirements
+        if line.marker is None or any(line.marker.evaluate({"extra": extra}) for extra in EXTRAS)
+    ]
 
 
 def _files(package: Distribution) -> Iterator[str]:

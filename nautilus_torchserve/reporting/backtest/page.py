@@ -171,7 +171,7 @@ def _price(data: ReportData, summary: Mapping[str, Any], drawn: bool) -> str:
             f"{summary['confident']:,} predictions of BUY or SELL at {data.min_probability:g} or more (dots)"
             + _thinned("the most confident", summary["confident"])
         )
-    else:
+    elif {"buy", "sell"} <= set(data.class_names):
         parts.append(f"no prediction of BUY or SELL reached {data.min_probability:g}")
     if len(data.fills):
         parts.append(

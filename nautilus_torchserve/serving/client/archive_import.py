@@ -11,6 +11,7 @@ import importlib
 import importlib.resources
 import inspect
 import itertools
+import logging
 import os
 import sys
 import tempfile
@@ -23,6 +24,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFin
 from pathlib import Path
 from typing import Any
 
+from nautilus_torchserve.bundle import WORKSPACE
 from nautilus_torchserve.serving.client.archive_file import (
     UnreadableArchive,
     archive_digest,
@@ -40,7 +42,12 @@ HOW_TO_RUN_IN_PROCESS = (
     "a handler that mar: can run names the model of the inference core behind it as its model_class; serve other "
     "archives and connect over HTTP, see docs/archives.md"
 )
+TRUSTED = WORKSPACE / "trusted_keys"
+"""Folder of the keys that are trusted where no other is named."""
 _numbers = itertools.count()
+_log = logging.getLogger(__name__)
+_warned: set[Path] = set()
+"""Archives of which this process has said that nobody who is trusted has signed them."""
 # As in a worker, see `inference`: before this process's first matrix product, or its bits may differ from a worker's.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
@@ -73,7 +80,8 @@ def load_archive(path: Path, folder: Path, trusted: Path | None = None) -> Loade
     folder : Path
         An empty folder to unpack to; must exist as long as the model is used.
     trusted : Path, optional
-        Folder of the keys whose signature it needs: what is unpacked are the very bytes that were verified.
+        Folder of the keys whose signature it needs: what is unpacked are the very bytes that were verified. None: an
+        archive that no key of `TRUSTED` has signed is loaded with a warning.
 
     Raises
     ------
@@ -85,6 +93,26 @@ def load_archive(path: Path, folder: Path, trusted: Path | None = None) -> Loade
     if trusted is not None:
         return _load_verified(path, folder, trusted)
     manifest = check_handler(path)
+    if path not in _warned and (reason := _objection(path)) is not None:
+        _warned.add(path)
+        _log.warning("%s: its code runs in this process all the same; --require-signature refuses it", reason)
+    return _load(path, folder, manifest)
+
+
+def _objection(path: Path) -> str | None:
+    """Return why an archive is not trusted; None: a key of `TRUSTED` has signed it."""
+    try:
+        from nautilus_torchserve.signing.archive_signature import Untrusted, verify_archive
+    except ImportError as error:
+        return f"{path}: expected {error.name} to verify signatures with, got none"
+    try:
+        verify_archive(path, TRUSTED)
+    except Untrusted as error:
+        return f"{error}"
+    return None
+
+
+def _load(path: Path, folder: Path, manifest: Mapping[str, Any]) -> LoadedArchive:
     name = handler_module(path, manifest)
     with open_archive(path) as archive:
         archive.extractall(folder)
@@ -112,7 +140,7 @@ def _load_verified(path: Path, folder: Path, trusted: Path) -> LoadedArchive:
         with copy.open("wb") as file:
             verify_archive(path, trusted, copy=file)
         try:
-            return load_archive(copy, folder)
+            return _load(copy, folder, check_handler(copy))
         except UnreadableArchive as error:
             raise UnreadableArchive(f"{error}".replace(f"{copy}", f"{path}")) from None
 

@@ -52,9 +52,14 @@ class TradeAttribution:
             self._of[event.client_order_id] = Reason(prediction, inputs)
 
     def past_trades(self, closed: Sequence[RoundTrip]) -> tuple[PastTrade, ...]:
-        """Return closed positions with the predictions that they were opened on, in their order."""
+        """Return closed positions with the predictions that they were opened on, in their order.
+
+        Those that a strategy of the user's own opened without a prediction are left out.
+        """
         return tuple(
-            _past_trade(number, trip, self._of[trip.opening_order_id]) for number, trip in enumerate(closed, 1)
+            _past_trade(number, trip, self._of[trip.opening_order_id])
+            for number, trip in enumerate(closed, 1)
+            if trip.opening_order_id in self._of
         )
 
 

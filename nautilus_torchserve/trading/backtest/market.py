@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 import numpy as np
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.backtest.engine import BacktestEngine
+from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
@@ -24,11 +25,12 @@ from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.prefetch.stream import Feed
 from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.instruments.resolve import Definition
 from nautilus_torchserve.trading.news.headline import NewsCounts
 
-D = TypeVar("D", Trades, Bars)
+D = TypeVar("D", Trades, Bars, Quotes)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,9 @@ class Market(ABC, Generic[D]):
     """One event."""
     report: ClassVar[str]
     """The `trading.backtest.report_parts.ReportKind` of its runs, as ``package.module:Name``."""
+    is_array_based: ClassVar[bool] = True
+    """Whether `feed` computes the actor's inputs from arrays; else `trading.backtest.prefetch.two_passes` has the actor
+    compute them."""
 
     def __init__(self, source: Any, parts: Sequence[InstrumentData[D]], settings: Any, metadata: ModelMetadata) -> None:
         self.source = source
@@ -127,13 +132,21 @@ class Market(ABC, Generic[D]):
     def write_catalog(self, folder: Path) -> list[BacktestDataConfig]:
         """Write a `ParquetDataCatalog`; return its parts in the order in which data of one time are handled."""
 
-    @abstractmethod
-    def feed(self, client: InferenceClient, actor: Any) -> Feed:
-        """Return the data of a prefetched run, with the predictions that an actor of this config would publish."""
+    def run(self, node: BacktestNode, engine: BacktestEngine) -> None:
+        """Run to the end of the data that `write_catalog` returned."""
+        node.run()
 
-    @abstractmethod
+    def feed(self, client: InferenceClient, actor: Any) -> Feed:
+        """Return the data of a prefetched run, with the predictions that an actor of this config would publish.
+
+        To be called where `is_array_based`.
+        """
+        raise NotImplementedError
+
     def failures(self, actor: Any) -> tuple[dict[InstrumentId, int], dict[InstrumentId, int]]:
         """Return, by instrument, how many events got no response, and how many the model refused."""
+        failed = {instrument_id: len(events) for instrument_id, events in actor.failed.items()}
+        return failed, {instrument_id: len(events) for instrument_id, events in actor.refused_rows.items()}
 
     def news(self, actor: ModelActor) -> dict[InstrumentId, NewsCounts | None]:
         """Return the headlines received, by instrument; None where the model reads none."""
@@ -156,14 +169,32 @@ class Market(ABC, Generic[D]):
 
 
 MARKETS: Mapping[str, str] = {
-    "trades": "nautilus_torchserve.trading.backtest.tick.market:TradeMarket",
-    "bars": "nautilus_torchserve.trading.backtest.bars.market:BarMarket",
-    "bars and texts": "nautilus_torchserve.trading.backtest.news.market:NewsMarket",
+    "nautilus_torchserve.trading.tick.actor:InferenceActor": (
+        "nautilus_torchserve.trading.backtest.tick.market:TradeMarket"
+    ),
+    "nautilus_torchserve.trading.bars.actor:BarInferenceActor": (
+        "nautilus_torchserve.trading.backtest.bars.market:BarMarket"
+    ),
+    "nautilus_torchserve.trading.news.actor:NewsBarActor": (
+        "nautilus_torchserve.trading.backtest.news.market:NewsMarket"
+    ),
+    "nautilus_torchserve.trading.features.actor:FeatureActor": (
+        "nautilus_torchserve.trading.backtest.features.market:FeatureMarket"
+    ),
 }
-"""`FeatureSet.events` of a model -> the `Market` that its backtests run on."""
+"""Actor of a model -> the `Market` that its backtests run on."""
 
 
 def market_of(settings: RunSettings | type[RunSettings]) -> type[Market[Any]]:
-    """Return the kind of market that the model of some settings takes its inputs from."""
-    market: type[Market[Any]] = load_object(MARKETS[spec_of(settings.spec).features.events])
+    """Return the kind of market that the model of some settings takes its inputs from.
+
+    Raises
+    ------
+    BadSetting
+        Backtests cannot feed the model's actor.
+    """
+    actor = spec_of(settings.spec).trading.actor
+    if actor not in MARKETS:
+        raise BadSetting(f"{settings.spec}: expected an actor of {', '.join(MARKETS)}, got {actor}")
+    market: type[Market[Any]] = load_object(MARKETS[actor])
     return market

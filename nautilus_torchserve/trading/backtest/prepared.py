@@ -51,3 +51,5 @@ class PreparedRun(NamedTuple):
     """Runs to the end of the data."""
     stats: Callable[[], RequestStats]
     """To be called after that."""
+    spent_s: float = 0.0
+    """Wall time of a pass over the data before it, and of its requests."""

@@ -10,10 +10,11 @@ import pandas as pd
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.common.component import MessageBus, TimeEvent
 from nautilus_trader.common.config import ActorConfig
-from nautilus_trader.model.data import Bar, TradeTick
+from nautilus_trader.model.data import Bar, QuoteTick, TradeTick
 from nautilus_trader.model.events import OrderDenied, OrderEvent, OrderFilled, OrderRejected
 from nautilus_trader.model.identifiers import InstrumentId, Venue
 from nautilus_trader.model.instruments import Instrument
+from nautilus_trader.model.objects import Price
 from numpy.typing import NDArray
 
 from nautilus_torchserve.trading.backtest.ledger import Ledger
@@ -43,8 +44,8 @@ class _Account:
 class RuinGuard(Actor):
     """Publishes a `Halt` for a venue when the equity of its account is gone: positions are closed, trading ends.
 
-    Equity is marked to market at every trade or bar, as in the results. Positions are closed after all data of that
-    time, at market: the final equity may be negative.
+    Equity is marked to market at every trade, bar or quote, as in the results. Positions are closed after all data of
+    that time, at market: the final equity may be negative.
 
     Parameters
     ----------
@@ -76,15 +77,15 @@ class RuinGuard(Actor):
             self.msgbus.subscribe(topic=topic, handler=self._price_handler(instrument_id))
         self.msgbus.subscribe(topic="events.order.*", handler=self._on_order)
 
-    def _price_handler(self, instrument_id: InstrumentId) -> Callable[[TradeTick | Bar], None]:
+    def _price_handler(self, instrument_id: InstrumentId) -> Callable[[TradeTick | Bar | QuoteTick], None]:
         """Return the handler of every event, fast while no position is held."""
         account, place = self._places[instrument_id]
         ledger, gains, balance = account.ledgers[place], account.gains, account.balance
 
-        def on_price(data: TradeTick | Bar) -> None:
+        def on_price(data: TradeTick | Bar | QuoteTick) -> None:
             if not ledger.holds:
                 return
-            price = data.price if isinstance(data, TradeTick) else data.close
+            price = _mark(data)
             gains[place] = ledger.gain_near(price.as_double())
             if balance + sum(gains) <= 0 and self._is_first(account):
                 # Not at once: the quote that follows this event at the same time is not in the book yet.
@@ -112,6 +113,12 @@ class RuinGuard(Actor):
     def _halt(self, venue: Venue) -> None:
         reason = f"the account at {venue} is ruined: equity of {self.ruins[venue].equity:.2f}"
         self.msgbus.publish(topic=HALT_TOPIC, msg=Halt(reason, self.clock.timestamp_ns(), venue))
+
+
+def _mark(data: TradeTick | Bar | QuoteTick) -> Price:
+    if isinstance(data, QuoteTick):
+        return data.bid_price
+    return data.price if isinstance(data, TradeTick) else data.close
 
 
 _FIRST = 10

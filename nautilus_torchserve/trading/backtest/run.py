@@ -13,7 +13,9 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
 
 from nautilus_torchserve.market.bars.bars import Bars
+from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
+from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
 from nautilus_torchserve.trading.backtest.engine import (
     built,
@@ -28,6 +30,7 @@ from nautilus_torchserve.trading.backtest.ledger import account_currency
 from nautilus_torchserve.trading.backtest.market import Market, market_of
 from nautilus_torchserve.trading.backtest.news.market import BarsAndNews
 from nautilus_torchserve.trading.backtest.prefetch.run import prefetched
+from nautilus_torchserve.trading.backtest.prefetch.two_passes import RecordedInputs
 from nautilus_torchserve.trading.backtest.prepared import PreparedRun, RequestStats
 from nautilus_torchserve.trading.backtest.results import BacktestResult, Recorder, collect
 from nautilus_torchserve.trading.backtest.settings import RunSettings, challengers_metadata, served_metadata
@@ -38,7 +41,7 @@ from nautilus_torchserve.trading.instruments.conform import check_ticks
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 
-Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews
+Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars | Quotes]
 """Input data of a backtest, by the kind of its model."""
 
 
@@ -79,7 +82,7 @@ def run_backtest(
     outcomes = settings.recorder(instruments, metadata)
     actor = settings.actor(instruments, metadata, first_ts_event)
     strategies = [settings.strategy(instrument, metadata) for instrument in instruments]
-    mode = prefetched if settings.mode == "prefetch" else _inline
+    mode = _inline if settings.mode == "inline" else prefetched if market.is_array_based else _two_passes
     with mode(market, actor, strategies, settings.starting_balance) as run:
         bus = run.engine.kernel.msgbus
         held = market.hold_orders(run.engine)
@@ -93,7 +96,7 @@ def run_backtest(
             count_events(bus, topics, sum(len(part.run) for part in market.parts), on_progress)
         began = time.perf_counter()
         run.start()
-        elapsed_s = time.perf_counter() - began
+        elapsed_s = run.spent_s + time.perf_counter() - began
         return collect(market, recorder, run.engine, elapsed_s, reasons, run.stats(), held)
 
 
@@ -138,9 +141,13 @@ def _check_currencies(instruments: Sequence[Instrument]) -> None:
 
 @contextmanager
 def _inline(
-    market: Market[Any], actor_config: ModelActorConfig, strategies: Sequence[StrategyConfig], balance: Decimal
+    market: Market[Any],
+    actor_config: ModelActorConfig,
+    strategies: Sequence[StrategyConfig],
+    balance: Decimal,
+    client: InferenceClient | None = None,
 ) -> Iterator[PreparedRun]:
-    """Yield a run in which an actor makes one request per event."""
+    """Yield a run in which an actor makes one request per event; ``client`` takes the place of its connection."""
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         config = run_config(
             market.instruments,
@@ -151,6 +158,7 @@ def _inline(
         )
         with built(config, market.instruments, market.venue_quotes) as (node, engine):
             actor = only_actor(engine, ModelActor)
+            actor.client = client
 
             def stats() -> RequestStats:
                 failed, refused = market.failures(actor)
@@ -164,4 +172,25 @@ def _inline(
                     news=market.news(actor),
                 )
 
-            yield PreparedRun(engine, actor, node.run, stats)
+            yield PreparedRun(engine, actor, lambda: market.run(node, engine), stats)
+
+
+@contextmanager
+def _two_passes(
+    market: Market[Any], actor_config: ModelActorConfig, strategies: Sequence[StrategyConfig], balance: Decimal
+) -> Iterator[PreparedRun]:
+    """Yield a run in which an actor gets responses that were requested in bulk, after a pass without strategies.
+
+    Raises
+    ------
+    RequestError, UnreadableArchive
+        As `trading.backtest.prefetch.run.prefetched`.
+    """
+    began = time.perf_counter()
+    with actor_config.connect() as client:
+        recorded = RecordedInputs(client, actor_config.model)
+        with _inline(market, actor_config, [], balance, recorded) as first_pass:
+            first_pass.start()
+        stored = recorded.fetch(actor_config.url)
+        with _inline(market, actor_config, strategies, balance, stored) as run:
+            yield run._replace(spent_s=time.perf_counter() - began)

@@ -2,12 +2,12 @@
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from operator import gt, lt
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal, Self
 
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
@@ -39,12 +39,12 @@ class RunSettings(ABC):
         A setting is invalid.
     """
 
-    spec: ClassVar[str]
-    """Name of the `ModelSpec` that names actor and strategy."""
     url: str
     """The inference port, ``http://`` or ``https://``, or ``mar:PATH`` of an archive."""
     model: str
     """The model's name."""
+    spec: str
+    """The `ModelSpec` that names actor and strategy, see `models.table.spec_of`."""
     version: str | None = None
     """A fixed version; None takes the server's default one and keeps to it for the whole run, but for ``traffic``."""
     traffic: str | None = None
@@ -101,6 +101,14 @@ class RunSettings(ABC):
             f"got {self.latency_ns}",
         )
 
+    def sweep_fields(self) -> dict[str, Any]:
+        """Return the fields that a sweep may change beside those of this class: name -> type."""
+        return {}
+
+    def changed(self, values: Mapping[str, Any]) -> Self:
+        """Return the settings with other values of some fields, as of this class or of `sweep_fields`."""
+        return replace(self, **values)
+
     def check(self, instruments: Sequence[Instrument]) -> None:
         """Refuse settings that are invalid for the instruments, before any request is made.
 
@@ -136,7 +144,7 @@ class RunSettings(ABC):
     def strategy_config(self) -> Callable[..., StrategyConfig]:
         """Return the class of the strategy's configuration, which the model's spec names."""
         trading = spec_of(self.spec).trading
-        if trading is None or trading.strategy_config is None:
+        if trading.strategy_config is None:
             raise BadSetting(f"expected a model with a strategy, got {self.spec}")
         config: Callable[..., StrategyConfig] = load_object(trading.strategy_config)
         return config

@@ -15,7 +15,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.serving.client.client import Inputs, PredictionResponse
+from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, PredictionResponse
 from nautilus_torchserve.trading.backtest.delay_queue import AboutInstrument, DelayQueue
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
@@ -37,7 +37,7 @@ from nautilus_torchserve.trading.prediction import (
     prediction_type,
 )
 from nautilus_torchserve.traffic.assignment import Route
-from nautilus_torchserve.traffic.routes import Routes, open_routes
+from nautilus_torchserve.traffic.routes import FixedRoute, Routes, open_routes
 from nautilus_torchserve.traffic.store import StoreFailed, TrafficStore
 from nautilus_torchserve.traffic.versions import CheckMetadata, ModelConnector
 from nautilus_torchserve.wire.errors import RequestError
@@ -88,6 +88,8 @@ class ModelActor(Actor):
         """Predictions that have not taken effect yet."""
         self.published: tuple[Prediction, ModelInput] | None = None
         """The last prediction that took effect in a backtest, and the model's input for it."""
+        self.client: InferenceClient | None = None
+        """In a backtest: takes the place of a connection, as `trading.backtest.prefetch.two_passes` has it."""
         self.gave_up = False
         """True after ``max_failures`` in a row: no more requests are sent."""
         self.last_error = ""
@@ -138,15 +140,17 @@ class ModelActor(Actor):
             if instrument is None:
                 raise self._logged_error(RuntimeError(f"expected {name} in the cache, got none"))
         try:
-            if self.is_live:
-                self._connect_live(schema, check_metadata)
-            else:
-                self._connect(schema, check_metadata)
+            (self._connect_live if self.is_live else self._connect)(schema, check_metadata)
         except (RequestError, StoreFailed) as error:
             raise self._logged_error(error) from None
         return instruments
 
     def _connect(self, schema: FeatureSchema, check_metadata: CheckMetadata | None) -> None:
+        if self.client is not None:
+            if check_metadata is not None:
+                check_metadata(self.client.metadata)
+            self._routes = FixedRoute(self.client)
+            return
         config, token = self.config, os.environ.get(self.config.token_env)
         connector = ModelConnector(config.url, config.model, schema, token, config.timeout_s, check_metadata)
         self._store = None if config.traffic is None else TrafficStore(config.traffic)

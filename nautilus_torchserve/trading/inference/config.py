@@ -1,5 +1,6 @@
 """Configuration of actors that use a model: its address and version, simulated latency, and live requests."""
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.latency.choice import Delay, chosen_delay
+from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.client.transports import SERVER_PREFIXES, URL_PREFIXES, is_server_url, is_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
@@ -162,6 +164,17 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
     def feature_schema(self) -> FeatureSchema:
         """Return the schema of the features that the actor computes."""
         raise NotImplementedError
+
+    def connect(self) -> InferenceClient:
+        """Return a client of the model, as one run in a backtest uses it.
+
+        Raises
+        ------
+        RequestError, UnreadableArchive
+            The model cannot be reached, or was trained on other features.
+        """
+        token, schema = os.environ.get(self.token_env), self.feature_schema()
+        return connect(self.url, self.model, self.version, schema=schema, token=token, timeout_s=self.timeout_s)
 
     def subjects(self) -> list[InstrumentId]:
         """Return the instruments that predictions are about."""

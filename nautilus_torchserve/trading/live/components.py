@@ -106,8 +106,10 @@ def actor_config(settings: LiveSettings, metadata: ModelMetadata | None) -> Mode
         A field is unknown, missing, of the wrong type or makes no sense.
     """
     kind: type[ModelActorConfig] = load_object(settings.model.trading.actor_config)
-    from_metadata = {} if metadata is None else kind.metadata_fields(metadata)
-    return config_from(kind, {"model": settings.model.name, **from_metadata, **settings.model.actor}, "model.actor")
+    fields = {"model": settings.model.name, **({} if metadata is None else kind.metadata_fields(metadata))}
+    if settings.model.spec is not None and "spec" in kind.__struct_fields__:
+        fields["spec"] = settings.model.spec
+    return config_from(kind, {**fields, **settings.model.actor}, "model.actor")
 
 
 def strategy_configs(
@@ -135,6 +137,8 @@ def strategy_configs(
     path = settings.model.trading.strategy_config
     assert path is not None  # as the settings have checked
     kind: type[PredictionStrategyConfig] = load_object(path)
+    if not (isinstance(kind, type) and issubclass(kind, PredictionStrategyConfig)):
+        raise BadSetting(f"model.strategy: expected a PredictionStrategyConfig at {path}, got {kind!r:.80}")
     fields = {**settings.strategy, "close_on_stop": settings.node.flatten_on_stop}
     if metadata is not None:
         fields = kind.complete_fields(fields, metadata)

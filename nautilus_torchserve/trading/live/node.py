@@ -219,7 +219,7 @@ def announcement(settings: LiveSettings) -> str:
             "REAL ORDERS" if settings.is_real else "paper trading",
             f"  data              {market_in_words(settings)}",
             f"  orders            {_execution(settings)}",
-            f"  trades            {actor.get('instrument_id') or ', '.join(actor.get('bar_types', []))}",
+            f"  trades            {_traded(settings)}",
             f"  model             {settings.model.name} at {actor.get('url', 'nowhere')}",
             f"  size              {settings.strategy.get('trade_size', 'none')}",
             f"  largest position  {settings.strategy.get('max_position', 'no limit but the size')}",
@@ -231,6 +231,11 @@ def announcement(settings: LiveSettings) -> str:
             f"  when it stops     {'positions are closed' if settings.node.flatten_on_stop else 'positions stay'}",
         )
     )
+
+
+def _traded(settings: LiveSettings) -> str:
+    actor = settings.model.actor
+    return actor.get("instrument_id") or ", ".join(actor.get("bar_types", actor.get("instrument_ids", [])))
 
 
 def market_in_words(settings: LiveSettings) -> str:

@@ -8,7 +8,7 @@ import msgspec
 from nautilus_trader.model.objects import Money
 
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
-from nautilus_torchserve.models.spec import Trading, load_object
+from nautilus_torchserve.models.spec import ModelSpec, Trading, load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
@@ -185,29 +185,42 @@ class AdapterExecution(_Adapter, frozen=True, kw_only=True, tag="adapter", tag_f
 class ModelSettings(_Section, frozen=True, kw_only=True):
     """``[model]``: the model, and the actor that uses it."""
 
-    kind: str
-    """Name of a built-in model that is traded live, ``tick`` or ``price``, or ``package.module:SPEC`` of your own."""
+    kind: str | None = None
+    """Name of a built-in model that is traded live, ``tick`` or ``price``."""
+    spec: str | None = None
+    """Spec of a model of your own, in place of ``kind``: ``model_defs.my_model:SPEC`` or ``model_defs/my_model.py``."""
+    strategy: str | None = None
+    """The strategy, ``my_strategies:Momentum`` with ``MomentumConfig`` beside it; None takes the spec's."""
     actor: dict[str, Any]
     """Fields of the actor's config; those that follow from the model's metadata may be left out."""
     wait_for_model: bool = False
     """Start although the model cannot be reached yet: then window, gap and horizon have to be given."""
 
     def __post_init__(self) -> None:
-        trading = spec_of(self.kind).trading
-        is_live = trading is not None and trading.strategy_config is not None and load_object(trading.actor).can_be_live
-        expect(is_live, f"kind of a model that is traded live, got {self.kind!r}")
+        given = [name for name in ("kind", "spec") if getattr(self, name) is not None]
+        expect(len(given) == 1, f"one of model.kind and model.spec, got {' and '.join(given) or 'none'}")
+        trading = self.trading
+        expect(
+            trading.strategy_config is not None,
+            f"model.strategy with {self.spec or self.kind} (my_strategies:Name), got none",
+        )
+        is_live = load_object(trading.actor).can_be_live
+        expect(is_live, f"a model that is traded live, got {self.spec or self.kind!r}")
 
     @property
     def trading(self) -> Trading:
         """Actor and strategy of the model."""
-        trading = spec_of(self.kind).trading
-        assert trading is not None
-        return trading
+        trading = self._spec.trading
+        return trading if self.strategy is None else trading.with_strategy(self.strategy)
 
     @property
     def name(self) -> str:
         """The model's name at its servers."""
-        return self.actor.get("model", spec_of(self.kind).name)
+        return self.actor.get("model", self._spec.name)
+
+    @property
+    def _spec(self) -> ModelSpec:
+        return spec_of(self.spec or self.kind or "")
 
 
 class RiskSettings(_Section, frozen=True, kw_only=True):

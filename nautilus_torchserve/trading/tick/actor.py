@@ -11,12 +11,11 @@ from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.tick import WINDOW, TickFeatures, tick_schema
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
-from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.messages import PredictionRequest
+from nautilus_torchserve.trading.inference.row_actor import RowActor
 from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.warm_start import WarmStart
-from nautilus_torchserve.wire.errors import RequestError, is_refusal
 
 SIDE_SIGNS = (0, 1, -1)
 """Sign of `AggressorSide` NO_AGGRESSOR, BUYER, SELLER by its value."""
@@ -52,24 +51,21 @@ class InferenceActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         return [self.instrument_id]
 
 
-class InferenceActor(ModelActor):
+class InferenceActor(RowActor):
     """Updates the tick features with each trade, requests a prediction and publishes it when it takes effect.
 
-    A request that fails is logged and counted, and there is no prediction for that trade. In a live run with
-    ``warm_up_ns`` the features are filled from history first, without requests.
+    In a live run with ``warm_up_ns`` the features are filled from history first, without requests.
 
     Parameters
     ----------
     config : InferenceActorConfig
     """
 
+    noun = "trade"
+
     def __init__(self, config: InferenceActorConfig) -> None:
         super().__init__(config, [config.instrument_id])
         self.features = TickFeatures(config.window)
-        self.failed: list[int] = []
-        """Trades whose requests failed, 0 being the first trade."""
-        self.refused_rows: list[int] = []
-        """Trades whose features the model refused."""
         self._price_step = 1
         self._size_step = 1
         self._warm_start: WarmStart[TradeTick] = WarmStart(lambda tick: tick.trade_id.value)
@@ -97,19 +93,17 @@ class InferenceActor(ModelActor):
             self._warm_start.hold(tick)
             return
         row = self._row(tick)
-        if row is None or self.gave_up or not self.is_connected:
+        if row is None:
             return
-        request = PredictionRequest(
-            self.config.instrument_id,
-            self.features.seen - 1,
-            tick.ts_event,
-            tick.ts_init,
-            np.array(row, dtype=np.float32),
+        self.request(
+            PredictionRequest(
+                self.config.instrument_id,
+                self.features.seen - 1,
+                tick.ts_event,
+                tick.ts_init,
+                np.array(row, dtype=np.float32),
+            )
         )
-        if self.is_live:
-            self.submit(request)
-        else:
-            self._predict(request)
 
     def _row(self, tick: TradeTick) -> tuple[float, ...] | None:
         price, finer_price = divmod(tick.price.raw, self._price_step)
@@ -130,24 +124,6 @@ class InferenceActor(ModelActor):
         for tick in self._warm_start.end():
             self._row(tick)
         return f"{self.features.seen} trades, of which {self.config.window + 1} make the first row of features"
-
-    def _predict(self, request: PredictionRequest) -> None:
-        instrument_id, _, ts_event, ts_init, row = request
-        route = self.route(instrument_id, ts_event)
-        try:
-            response = self.send(route, row[np.newaxis], [[instrument_id]], ts_event)
-        except RequestError as error:
-            if is_refusal(error):
-                self.refused_rows.append(request.number)
-                self.record_refusal(error, f"trade {self.features.seen}")
-                self.count_event(is_answered=True)
-                return
-            self.failed.append(request.number)
-            self.record_failure(error, f"trade {self.features.seen}")
-            self.count_event(is_answered=False, on_trial=route.on_trial)
-        else:
-            self.count_event(is_answered=True)
-            self.schedule_publish(response, 0, request, self.schedule(ts_init), route.split)
 
 
 def _step(raw: int, step: int) -> int:

@@ -59,7 +59,7 @@ def no_artifacts(result: TrainingResult) -> Iterable[tuple[Path, str]]:
     return ()
 
 
-def describe_run(model: str, seed: int, **parts: Any) -> dict[str, Any]:
+def describe_run(model: str, seed: int | None, **parts: Any) -> dict[str, Any]:
     """Return the content of ``model.json``: these parts, and what code they come from."""
     return {"model": model, **parts, "seed": seed, "git_commit": git_commit(), "torch": torch.__version__}
 
@@ -184,7 +184,8 @@ def write_run(
     write_json(working / EVALUATION, evaluation)
     if network is not None:
         # Copies: safetensors refuses tensors that share their memory, as tied weights do.
-        save_file({name: value.clone() for name, value in network.state_dict().items()}, working / WEIGHTS)
+        weights = {name: value.cpu().clone().contiguous() for name, value in network.state_dict().items()}
+        save_file(weights, working / WEIGHTS)
     named = {f"output.{name}": np.ascontiguousarray(values) for name, values in golden.items()}
     np.savez(working / GOLDEN, tolerance=np.float64(tolerance), **inputs, **named)  # type: ignore[arg-type]
 

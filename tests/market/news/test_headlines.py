@@ -232,7 +232,7 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: expected cells separated by ',', got: unexpected"),
         (PLAIN + "Up,today\n", SIM, 0, "line 3, column 'published': expected a number, got 'today'"),
         (PLAIN + "Up,12345\n", SIM, 0, "line 3, column 'published': expected Unix seconds or milliseconds or"),
-        (PLAIN + f"Up,{T_S}.5\n", SIM, 0, "line 3, column 'published': expected a whole number, got '1704067200.5'"),
+        (PLAIN + f"Up,{T_S}.5x\n", SIM, 0, "line 3, column 'published': expected a number, got '1704067200.5x'"),
         (
             "text,date\nUp,2024-01-01\nUp,now\n",
             SIM,

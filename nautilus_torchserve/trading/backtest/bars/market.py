@@ -24,7 +24,7 @@ from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
 from nautilus_torchserve.trading.backtest.prefetch.bars import BarsRun, BarWindows, bar_chunk, bar_predictions
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
 from nautilus_torchserve.trading.backtest.prefetch.stream import Feed, threads_for
-from nautilus_torchserve.trading.bars.actor import BarInferenceActor, BarInferenceActorConfig
+from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.instruments.conform import conform
 from nautilus_torchserve.trading.instruments.resolve import Definition
@@ -126,10 +126,6 @@ class BarMarket(Market[Bars]):
             failures=failures,
             inputs=windows.window,
         )
-
-    def failures(self, actor: BarInferenceActor) -> tuple[dict[InstrumentId, int], dict[InstrumentId, int]]:
-        failed = {instrument_id: len(events) for instrument_id, events in actor.failed.items()}
-        return failed, {instrument_id: len(events) for instrument_id, events in actor.refused_rows.items()}
 
     def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:
         return ClosedMarkets(engine, {part.instrument.id: breaks(part.run) for part in self.parts}).held

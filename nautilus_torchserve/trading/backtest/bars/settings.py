@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any
 
 from nautilus_trader.model.data import BarType
 from nautilus_trader.model.instruments import Instrument
@@ -22,9 +22,9 @@ from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
 class BarBacktestSettings(RunSettings):
     """Settings of one backtest on bars."""
 
-    spec: ClassVar[str] = "price"
     model: str = "price"
     """The model's name."""
+    spec: str = "price"
     latency_ns: int = 10_000_000
     """Simulated time from a bar's close until its prediction takes effect and an order on it is at the venue."""
     batch_wait_ns: int | None = None

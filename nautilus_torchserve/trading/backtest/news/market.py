@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.identifiers import InstrumentId
@@ -16,7 +16,6 @@ from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars.market import BarMarket
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
-from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.trading.news.actor import NewsBarActor, NewsBarActorConfig
 from nautilus_torchserve.trading.news.headline import NewsCounts, NewsHeadline
@@ -42,6 +41,8 @@ class NewsMarket(BarMarket):
     Headlines about other instruments, those too old for the first evaluated bar, and those received after the
     last one's close are omitted.
     """
+
+    is_array_based = False
 
     @classmethod
     def events(cls, source: Any) -> list[Bars]:
@@ -121,20 +122,13 @@ def news_data(folder: Path) -> BacktestDataConfig:
 class NewsBacktestSettings(BarBacktestSettings):
     """Settings of one backtest on bars and headlines."""
 
-    spec: ClassVar[str] = "ensemble"
     model: str = "ensemble"
     """The model's name."""
+    spec: str = "ensemble"
     require_news: bool = False
     """Whether only forecasts with at least one headline open or turn a position."""
     veto_score: float | None = None
     """No position is opened or turned against a sentiment of at least this strength, in (0, 1]; None: no veto."""
-
-    def check(self, instruments: Sequence[Instrument]) -> None:
-        expect(
-            self.mode == "inline",
-            f"mode inline for a model that reads news (which come one by one), got {self.mode!r}",
-        )
-        super().check(instruments)
 
     def actor(
         self, instruments: Sequence[Instrument], metadata: ModelMetadata, first_ts_event: int = 0

@@ -1,13 +1,15 @@
 """Bulk requests before a run, with the same outcome as an actor's requests per event."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.serving.client.client import InferenceClient
+from nautilus_torchserve.trading.news.sentiment_actor import PER_TEXT_ERRORS
 from nautilus_torchserve.wire.errors import PER_ROW_ERRORS, RequestError, ServerFault, is_refusal
+from nautilus_torchserve.wire.news_windows import NewsWindow
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +27,7 @@ class BatchResponse:
         return len(self.outputs)
 
 
-def predict_rows(client: InferenceClient, rows: NDArray[np.float32]) -> BatchResponse:
+def predict_rows(client: InferenceClient, rows: NDArray[np.float32] | Sequence[NewsWindow]) -> BatchResponse:
     """Request predictions of rows; where one row makes the request fail, find it by bisection and predict the others.
 
     Raises
@@ -35,7 +37,7 @@ def predict_rows(client: InferenceClient, rows: NDArray[np.float32]) -> BatchRes
     """
     try:
         prediction = client.predict(rows)
-    except PER_ROW_ERRORS as error:
+    except (*PER_ROW_ERRORS, *PER_TEXT_ERRORS) as error:
         if len(rows) > 1:
             half = len(rows) // 2
             return _joined(predict_rows(client, rows[:half]), predict_rows(client, rows[half:]))

@@ -1,6 +1,5 @@
 """Runs on predictions that are requested in bulk, and fed in as data when they are due."""
 
-import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -10,7 +9,7 @@ from typing import Any
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.trading.config import StrategyConfig
 
-from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.engine import built, importable_strategy, run_config
 from nautilus_torchserve.trading.backtest.market import Market
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector
@@ -99,11 +98,8 @@ def prefetched(
     config = run_config(
         market.instruments, None, [importable_strategy(strategy) for strategy in strategies], [], balance
     )
-    token = os.environ.get(actor.token_env)
     with (
-        connect(
-            actor.url, actor.model, actor.version, schema=actor.feature_schema(), token=token, timeout_s=actor.timeout_s
-        ) as client,
+        actor.connect() as client,
         built(config, market.instruments, market.venue_quotes) as (_, engine),
         closing(Prefetch(engine, client, actor.model, market.feed(client, actor))) as prefetch,
     ):

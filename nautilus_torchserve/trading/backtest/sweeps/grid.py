@@ -18,13 +18,13 @@ Grid = Mapping[str, tuple[Any, ...]]
 """Field of the settings -> the values to try."""
 Combination = Mapping[str, Any]
 """Field -> value."""
-_FIXED = ("url", "traffic", "token_env", "in_sample", "instruments")
+_FIXED = ("url", "spec", "traffic", "token_env", "in_sample", "instruments")
 """Fields that all backtests of a sweep share: one server, one set of data."""
 _DURATION = "_ns"
 _TRUTH = {"true": True, "false": False}
 
 
-def parse_grid(settings: type[RunSettings], texts: Sequence[str]) -> Grid:
+def parse_grid(settings: RunSettings, texts: Sequence[str]) -> Grid:
     """Parse values such as ``min_probability=0.4,0.45``, in the order given.
 
     A field is named as in the settings; the ``_ns`` of a duration may be omitted, and hyphens equal underscores.
@@ -35,8 +35,9 @@ def parse_grid(settings: type[RunSettings], texts: Sequence[str]) -> Grid:
     BadSetting
         No such field, a value that is not of its type, or one given twice.
     """
-    hints = get_type_hints(settings)
-    known = [field.name for field in fields(settings) if field.name not in _FIXED]
+    more = settings.sweep_fields()
+    hints = {**more, **get_type_hints(type(settings))}
+    known = [field.name for field in fields(settings) if field.name not in _FIXED] + list(more)
     grid: dict[str, tuple[Any, ...]] = {}
     for text in texts:
         written, equals, listed = text.partition("=")

@@ -1,7 +1,7 @@
 """One backtest of a parameter sweep, as a process or a cluster's worker runs it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,7 @@ class SweepPoint:
 def run_point(plan: Plan, combination: Combination) -> SweepPoint:
     """Run a combination; if it cannot be run, or the model stops responding, return a point with an error."""
     try:
-        settings = replace(plan.settings, **combination)
+        settings = plan.settings.changed(combination)
         result = run_backtest(plan.data, settings)
     except _FAILURES as error:
         return SweepPoint(combination, error=f"{error}")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.model.data import QuoteTick, TradeTick
-from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.tick import tick_schema
@@ -27,7 +26,7 @@ from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.instruments.instruments import check_quotes, implied, write_catalog
 from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.trading.instruments.resolve import Definition
-from nautilus_torchserve.trading.tick.actor import InferenceActor, InferenceActorConfig
+from nautilus_torchserve.trading.tick.actor import InferenceActorConfig
 from nautilus_torchserve.wire.errors import SchemaMismatch
 
 CLASSES = ("buy", "sell", "hold")
@@ -183,10 +182,6 @@ class TradeMarket(Market[Trades]):
             failures=failures,
             inputs=lambda _, number: tick_rows(trades, number, number + 1, actor.window)[0],
         )
-
-    def failures(self, actor: InferenceActor) -> tuple[dict[InstrumentId, int], dict[InstrumentId, int]]:
-        instrument_id = actor.config.instrument_id
-        return {instrument_id: len(actor.failed)}, {instrument_id: len(actor.refused_rows)}
 
     @property
     def venue_quotes(self) -> Quotes | None:

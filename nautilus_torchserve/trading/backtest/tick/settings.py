@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
@@ -20,9 +19,9 @@ class BacktestSettings(RunSettings):
     The default fee of `RunSettings`, paid on entry and exit, is the 1 bps that labels assume by default.
     """
 
-    spec: ClassVar[str] = "tick"
     model: str = "tick"
     """The model's name."""
+    spec: str = "tick"
     min_probability: float = 0.45
     """Minimum probability of BUY or SELL to act on, in (1/3, 1)."""
     cooldown_ns: int = 1_000_000_000

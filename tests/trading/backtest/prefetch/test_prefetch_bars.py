@@ -13,10 +13,8 @@ from nautilus_torchserve.latency.profile import LatencyProfile, save_profile
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.news.market import BarsAndNews, NewsBacktestSettings
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import run_backtest
-from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from support import REAL_DATA
 
@@ -102,10 +100,3 @@ def test_on_real_minutes(bar_settings: BarBacktestSettings) -> None:
 
     assert len(inline.instruments[0].predictions) > 600
     assert len(inline.instruments[0].fills) > 20
-
-
-def test_models_that_read_news_are_refused() -> None:
-    settings = NewsBacktestSettings(url="mar:ensemble.mar", mode="prefetch")
-
-    with pytest.raises(BadSetting, match=r"mode inline for a model that reads news.* got 'prefetch'"):
-        run_backtest(BarsAndNews([market()], []), settings)

@@ -33,7 +33,7 @@ grids = st.dictionaries(
     ],
 )
 def test_values_are_of_their_fields_types(text: str, name: str, values: tuple[Any, ...]) -> None:
-    grid = parse_grid(BarBacktestSettings, [text])
+    grid = parse_grid(BarBacktestSettings(url="mar:price.mar"), [text])
 
     assert grid == {name: values}
     assert [type(value) for value in grid[name]] == [type(value) for value in values]
@@ -60,7 +60,7 @@ def test_values_are_of_their_fields_types(text: str, name: str, values: tuple[An
 )
 def test_invalid_grid_is_refused(texts: list[str], error: str) -> None:
     with pytest.raises(BadSetting, match=error):
-        parse_grid(BacktestSettings, texts)
+        parse_grid(BacktestSettings(url="mar:tick.mar"), texts)
 
 
 @given(grids)

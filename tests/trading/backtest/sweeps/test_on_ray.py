@@ -15,7 +15,7 @@ def test_ray_gives_the_results_of_a_sequential_run(plan: Plan) -> None:
 
     from nautilus_torchserve.trading.backtest.sweeps.on_ray import LOCAL, run_on_ray
 
-    tried = combinations(parse_grid(type(plan.settings), ["min_probability=0.34,0.36,2", "cooldown=1s,60s"]))
+    tried = combinations(parse_grid(plan.settings, ["min_probability=0.34,0.36,2", "cooldown=1s,60s"]))
     done: list[tuple[int, int]] = []
 
     points = run_on_ray(plan, tried, jobs=2, address=LOCAL, on_done=lambda *counts: done.append(counts))

@@ -34,7 +34,7 @@ def one_by_one(plan: Plan, tried: Sequence[Combination]) -> list[SweepPoint]:
 
 @pytest.fixture(scope="module")
 def swept(plan: Plan) -> ParameterSweep:
-    grid = parse_grid(type(plan.settings), TRIED)
+    grid = parse_grid(plan.settings, TRIED)
     return sweep_parameters(plan, grid, combinations(grid), one_by_one)
 
 

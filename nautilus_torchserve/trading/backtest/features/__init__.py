@@ -1,0 +1,1 @@
+"""A backtest of a model on features of your own."""

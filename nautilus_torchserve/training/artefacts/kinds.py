@@ -1,0 +1,164 @@
+"""Kinds of files that trained models come in: how one is recognised, and what of it a run folder holds."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+from zipfile import BadZipFile, ZipFile
+
+import torch
+from safetensors.torch import save_file
+
+from nautilus_torchserve.inference.model_files import WEIGHTS, BadArchive, build_network
+from nautilus_torchserve.inference.programs import load_program
+from nautilus_torchserve.models.spec import ModelSpec, Network, load_object
+from nautilus_torchserve.training.artefacts.hugging_face import write_text_classifier
+from nautilus_torchserve.training.artefacts.state_dict import (
+    INDEXES,
+    BadWeights,
+    Weights,
+    fit_weights,
+    is_safetensors,
+    read_weights,
+)
+from nautilus_torchserve.training.artefacts.written import Written
+from nautilus_torchserve.user_error import InvalidArgument
+
+_EXTERNAL = ("{name}.data", "{name}_data", "{stem}.data", "{stem}_data")
+"""Names of files that exporters put the weights of a large ONNX program in."""
+
+
+@dataclass(frozen=True)
+class ArtefactKind:
+    """One kind of file."""
+
+    name: str
+    """What ``model.json`` calls it."""
+    matches: Callable[[Path], bool]
+    """Whether a file or folder is of this kind; reads no more than its beginning, or its table of contents."""
+    write: Callable[[Path, Path, ModelSpec | None, Mapping[str, Any]], Written]
+    """Takes the file, the run folder, the spec, and changes of the network's configuration."""
+
+
+def recognise(path: Path) -> ArtefactKind:
+    """Return the kind of a file or folder, by its content.
+
+    Raises
+    ------
+    InvalidArgument
+        There is none, or it is of no kind.
+    """
+    if not path.exists():
+        raise InvalidArgument(f"{path}: expected a file or folder of a trained model, got none")
+    for kind in ARTEFACTS:
+        if kind.matches(path):
+            return kind
+    names = ", ".join(kind.name for kind in ARTEFACTS)
+    raise InvalidArgument(
+        f"{path}: expected one of {names}, got {'a folder' if path.is_dir() else 'a file'} of no such"
+    )
+
+
+def _members(path: Path) -> list[str]:
+    """Return the names inside a zip file without its top folder; none where it is no zip file."""
+    if not path.is_file():
+        return []
+    try:
+        with ZipFile(path) as archive:
+            return [name.partition("/")[2] or name for name in archive.namelist()]
+    except (BadZipFile, OSError, ValueError):
+        return []
+
+
+def _is_torchscript(path: Path) -> bool:
+    names = _members(path)
+    return "constants.pkl" in names and any(name.startswith("code/") for name in names)
+
+
+def _is_export(path: Path) -> bool:
+    names = _members(path)
+    return "archive_format" in names or "serialized_exported_program.json" in names
+
+
+def _is_onnx(path: Path) -> bool:
+    return path.is_file() and path.suffix == ".onnx"
+
+
+def _is_classifier(path: Path) -> bool:
+    return path.is_dir() and (path / "config.json").is_file()
+
+
+def _is_weights(path: Path) -> bool:
+    if path.is_dir():
+        return any((path / name).is_file() for name in ("model.safetensors", "pytorch_model.bin", *INDEXES))
+    return path.name.endswith(".index.json") or is_safetensors(path) or "data.pkl" in _members(path) or _is_pickle(path)
+
+
+def _is_pickle(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(1) == b"\x80"  # as torch wrote before 1.6, and pickle.dump does
+
+
+def _write_program(program: str, file: str, path: Path, folder: Path, spec: ModelSpec | None, changes: Any) -> Written:
+    beside = {path.with_name(form.format(name=path.name, stem=path.stem)) for form in _EXTERNAL if program == "onnx"}
+    external = sorted(other for other in beside if other.is_file())
+    name = path.name if external else file  # the program names its external files, which may begin with its own name
+    for source, target in ((path, name), *((other, other.name) for other in external)):
+        shutil.copyfile(source, folder / target)
+    try:
+        row_shape = load_program(folder / name, program, torch.device("cpu")).row_shape
+    except BadArchive as error:
+        raise BadArchive(f"{error}".replace(f"{folder / name}", f"{path}")) from None
+    return Written({"program": program, "file": name}, (name, *(other.name for other in external)), row_shape)
+
+
+def _write_weights(path: Path, folder: Path, spec: ModelSpec | None, changes: Mapping[str, Any]) -> Written:
+    if spec is None or not spec.networks:
+        raise InvalidArgument(f"{path}: expected --spec FILE, whose network these weights are for, got none")
+    weights = read_weights(path)
+    network, config, fitted = _match(weights, spec, changes, path)
+    save_file({name: value.clone().contiguous() for name, value in fitted.items()}, folder / WEIGHTS)
+    schema = spec.features.load_schema(**network.schema)
+    return Written({"module": network.module, "config": config}, schema=schema)
+
+
+def _match(
+    weights: Weights, spec: ModelSpec, changes: Mapping[str, Any], path: Path
+) -> tuple[Network, dict[str, Any], Weights]:
+    """Return the first of the spec's networks that weights fit, with its configuration; raise as for the first one."""
+    failure: BadWeights | None = None
+    for network in spec.networks:
+        config = _config(network, changes)
+        built = build_network({"network": {"module": network.module, "config": config}})
+        try:
+            return network, config, fit_weights(weights, built.state_dict(), path)
+        except BadWeights as error:
+            failure = failure or BadWeights(f"{error}{_remedy(error, network)}")
+    assert failure is not None
+    raise failure
+
+
+def _config(network: Network, changes: Mapping[str, Any]) -> dict[str, Any]:
+    kind = load_object(network.config)
+    try:
+        return json.loads(json.dumps(asdict(kind(**changes))))
+    except (TypeError, ValueError) as error:
+        raise InvalidArgument(f"expected fields of {network.config}, got {dict(changes)}: {error}") from None
+
+
+def _remedy(error: BadWeights, network: Network) -> str:
+    return f": --set NAME=VALUE changes {network.config}" if re.search(r"of shape", str(error)) else ""
+
+
+ARTEFACTS = (
+    ArtefactKind("torch.export", _is_export, partial(_write_program, "torch.export", "network.pt2")),
+    ArtefactKind("torchscript", _is_torchscript, partial(_write_program, "torchscript", "network.pt")),
+    ArtefactKind("onnx", _is_onnx, partial(_write_program, "onnx", "network.onnx")),
+    ArtefactKind("hugging face", _is_classifier, write_text_classifier),
+    ArtefactKind("weights", _is_weights, _write_weights),
+)
+"""All kinds, in the order in which a file is compared with them."""

@@ -1,0 +1,222 @@
+"""Weights in files of any make: read without running anything, their names matched with those of a network."""
+
+import argparse
+import json
+import pathlib
+import pickle
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from nautilus_torchserve.user_error import UserError
+
+Weights = dict[str, torch.Tensor]
+INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
+"""Names of files that name the shards of weights in a folder."""
+_KEYS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "weights", "params")
+"""Keys of a training checkpoint below which its network's weights are, the first goes first."""
+_WRAPPERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"))
+"""Parts of names that DataParallel, torch.compile, FSDP, Lightning Fabric and activation checkpointing put in."""
+_INERT = [
+    argparse.Namespace,
+    *(pathlib.PosixPath, pathlib.PurePosixPath),
+    *(np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct),
+    *(getattr(np.dtypes, name) for name in np.dtypes.__all__ if name != "ObjectDType"),
+]
+"""Classes of plain values beside the weights of a training checkpoint: restoring one runs no code of the file."""
+_SHOWN = 4
+
+
+class BadWeights(UserError, ValueError):
+    """A file from which no weights, or not those of the network, can be read."""
+
+
+def read_weights(path: Path) -> Weights:
+    """Read the weights of a network.
+
+    Parameters
+    ----------
+    path : Path
+        What `torch.save` wrote (a state_dict, or a training checkpoint that has one), a safetensors file, the index of
+        a sharded one, or a folder with one of them in Hugging Face's form.
+
+    Raises
+    ------
+    BadWeights
+        There are none, or they are in a pickle that only code could restore.
+    """
+    if path.is_dir():
+        return read_weights(weight_files(path)[0])
+    if path.name.endswith(".index.json"):
+        return _read_shards(path)
+    if is_safetensors(path):
+        try:
+            return load_file(path)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise BadWeights(f"{path}: expected safetensors, got {error}") from None
+    return _find_weights(read_checkpoint(path), path)
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """Return the files of weights of a folder in Hugging Face's form, with their index first where there is one.
+
+    Raises
+    ------
+    BadWeights
+        There are none.
+    """
+    for name in ("model.safetensors", INDEXES[0], "pytorch_model.bin", INDEXES[1]):
+        if (folder / name).is_file():
+            shards = _shards(folder / name) if name in INDEXES else {}
+            return [folder / name, *(folder / shard for shard in sorted(set(shards.values())))]
+    raise BadWeights(f"{folder}: expected weights as model.safetensors, pytorch_model.bin or shards of one, got none")
+
+
+def is_safetensors(path: Path) -> bool:
+    """Return whether a file is called so, or begins as safetensors do: with the length of a JSON object."""
+    with path.open("rb") as file:
+        return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
+
+
+def read_checkpoint(path: Path) -> Any:
+    """Read what `torch.save` wrote, as far as that takes no code.
+
+    Raises
+    ------
+    BadWeights
+        It was written by something else, or has objects that only code could restore: nothing of it was run.
+    """
+    try:
+        with torch.serialization.safe_globals(_INERT), warnings.catch_warnings(action="ignore"):
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if named is None:
+            raise BadWeights(
+                f"{path}: expected a file that torch.save wrote, got another, or a damaged one: save it with "
+                "torch.save(model.state_dict(), FILE)"
+            ) from None
+        raise BadWeights(
+            f"{path}: expected a state_dict, got a pickle of {named[1]}, which could run code and is not loaded: save "
+            "it again with torch.save(model.state_dict(), FILE)"
+        ) from None
+    except (EOFError, KeyError, OSError, RuntimeError, ValueError, AttributeError, IndexError, TypeError) as error:
+        message = " ".join(str(error).split())
+        raise BadWeights(f"{path}: expected a file that torch.save wrote, got {message:.200}") from None
+
+
+def _find_weights(loaded: Any, path: Path) -> Weights:
+    """Return the weights of what a checkpoint holds, or of what it holds below one of its keys."""
+    if not isinstance(loaded, Mapping):
+        raise BadWeights(f"{path}: expected a state_dict, got {type(loaded).__name__}")
+    if is_state_dict(loaded):
+        return dict(loaded)
+    inside = {key: value for key, value in loaded.items() if isinstance(value, Mapping)}
+    for key in _KEYS:
+        if key in inside:
+            return _find_weights(inside[key], path)
+    weights = [key for key, value in inside.items() if is_state_dict(value)]
+    if len(weights) == 1:
+        return dict(inside[weights[0]])
+    if weights:
+        raise BadWeights(f"{path}: expected the weights of one network, got {few(weights)}: save the one to be served")
+    raise BadWeights(f"{path}: expected a state_dict, got a dict of {few(map(str, loaded)) or 'nothing'}")
+
+
+def is_state_dict(value: object) -> bool:
+    """Return whether something is a mapping from names to tensors."""
+    return (
+        isinstance(value, Mapping)
+        and bool(value)
+        and all(isinstance(name, str) and torch.is_tensor(tensor) for name, tensor in value.items())
+    )
+
+
+def _shards(index: Path) -> dict[str, str]:
+    """Return name -> file of the shard that holds it."""
+    try:
+        shards = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        plain = all(Path(shard).name == shard for shard in shards.values())
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise BadWeights(f"{index}: expected an object with weight_map, got {type(error).__name__}: {error}") from None
+    if not plain or not shards:
+        raise BadWeights(f"{index}: expected weight_map with names of files beside it, got {few(shards.values())}")
+    return shards
+
+
+def _read_shards(index: Path) -> Weights:
+    shards = _shards(index)
+    weights: Weights = {}
+    for shard in sorted(set(shards.values())):
+        if not (index.parent / shard).is_file():
+            raise BadWeights(f"{index}: expected the shard {shard} beside it, got none")
+        weights |= read_weights(index.parent / shard)
+    if missing := sorted(shards.keys() - weights.keys()):
+        raise BadWeights(f"{index}: expected {few(missing)} in the shards, got none")
+    return weights
+
+
+def without_wrappers(names: Iterable[str]) -> dict[str, str]:
+    """Return name -> the name without the parts that wrappers of networks put in; names that then agree stay."""
+    short = {name: ".".join(part for part in name.split(".") if part not in _WRAPPERS) for name in names}
+    return short if len(set(short.values())) == len(short) else {name: name for name in short}
+
+
+def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Path) -> Weights:
+    """Return weights by the names that a network has for them.
+
+    Parameters
+    ----------
+    weights : dict
+        As read: names may begin with what a Lightning module calls the network (``model.``), and hold parts that
+        wrappers put in (``module.``, ``_orig_mod.``).
+    expected : mapping
+        The network's state_dict.
+
+    Raises
+    ------
+    BadWeights
+        Weights are missing or left over, or have other shapes; names them.
+    """
+    short, ours = without_wrappers(weights), without_wrappers(expected)
+    prefix = _prefix(set(short.values()), set(ours.values()))
+    given = {name.removeprefix(prefix): weights[long] for long, name in short.items() if name.startswith(prefix)}
+    fitted = {long: given[name] for long, name in ours.items() if name in given}
+    if missing := sorted(expected.keys() - fitted.keys()):
+        got = f"; it has {few(sorted(weights))}" if len(missing) == len(expected) else ""
+        raise BadWeights(f"{path}: expected {few(missing)}, which the network has, got none{got}")
+    known = {prefix + name for name in ours.values()}
+    if unknown := sorted(long for long, name in short.items() if name not in known):
+        raise BadWeights(f"{path}: expected the weights of the network alone, got also {few(unknown)}")
+    for name, tensor in fitted.items():
+        shape, dtype = list(expected[name].shape), expected[name].dtype
+        if list(tensor.shape) != shape:
+            raise BadWeights(
+                f"{path}: expected {name} of shape {shape}, which the network has, got {list(tensor.shape)}"
+            )
+        if tensor.dtype.is_floating_point != dtype.is_floating_point or tensor.is_quantized:
+            raise BadWeights(f"{path}: expected {name} as {dtype}, got {tensor.dtype}")
+    return fitted
+
+
+def _prefix(names: set[str], expected: set[str]) -> str:
+    """Return what names begin with so that most of the rest are expected ones; empty where nothing fits better."""
+    hits = Counter(
+        name.removesuffix(inner) for inner in expected for name in names if name == inner or name.endswith(f".{inner}")
+    )
+    return max(hits, key=lambda prefix: (hits[prefix], -len(prefix)), default="")
+
+
+def few(names: Iterable[str]) -> str:
+    """Return the first of several names, and how many more there are."""
+    all_names = list(dict.fromkeys(map(str, names)))
+    more = f" and {len(all_names) - _SHOWN} more" if len(all_names) > _SHOWN else ""
+    return ", ".join(f"{name:.80}" for name in all_names[:_SHOWN]) + more

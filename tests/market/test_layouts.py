@@ -1,0 +1,292 @@
+"""Every layout of the table: a file as its vendor writes it is recognised and read exactly."""
+
+import gzip
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from nautilus_torchserve.market.bars.load import load_bar_files
+from nautilus_torchserve.market.inspection import ALL_LAYOUTS, inspect_files
+from nautilus_torchserve.market.quotes.load import load_quotes
+from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.load import load_files
+from support import PROJECT
+
+S = 1_704_067_200
+"""2024-01-01T00:00:00Z, when each sample begins."""
+EST_S = S + 5 * 3_600
+"""The same clock time in New York."""
+BARS = [("1.5", "1.75", "1.25", "1.6", "7"), ("1.6", "1.7", "1.5", "1.5", "9")]
+OHLCV = [",".join(values) for values in BARS]
+DAYS = ("2024-01-01", "2024-01-02")
+DATABENTO = "1,1,5,T,B,0,{price},3,0,0,7"
+BOOK = "1.4,1.6,2,4"
+
+SAMPLES: dict[str, tuple[str, str, int]] = {
+    # layout: (name of the file, its text, time of the first row in Unix seconds)
+    "bars": ("acme.csv", f"timestamp,open,high,low,close,volume\n{S},{OHLCV[0]}\n{S + 60},{OHLCV[1]}\n", S),
+    "bars-date-time": (
+        "acme.csv",
+        f"Date,Time,Open,High,Low,Close,Volume\n2024-01-01,00:00,{OHLCV[0]}\n2024-01-01,00:01,{OHLCV[1]}\n",
+        S,
+    ),
+    "binance-klines": (
+        "BTCUSDT-1m-2024-01.csv",
+        f"{S}000,{OHLCV[0]},{S + 59}999,9,4,3,2,0\n{S + 60}000,{OHLCV[1]},{S + 119}999,9,4,3,2,0\n",
+        S,
+    ),
+    "binance-klines-short": ("BTCUSDT-1m-2024-01.csv", f"{S}000,{OHLCV[0]}\n{S + 60}000,{OHLCV[1]}\n", S),
+    "massive-aggregates": (
+        "2024-01-01.csv",
+        "ticker,volume,open,close,high,low,window_start,transactions\n"
+        f"ACME,7,1.5,1.6,1.75,1.25,{S}000000000,1\nACME,9,1.6,1.5,1.7,1.5,{S + 60}000000000,1\n",
+        S,
+    ),
+    "databento-ohlcv": (
+        "glbx.csv",
+        "ts_event,rtype,publisher_id,instrument_id,open,high,low,close,volume,symbol\n"
+        f"{S}000000000,33,1,5,1500000000,1750000000,1250000000,1600000000,7,ACME\n"
+        f"{S + 60}000000000,33,1,5,1600000000,1700000000,1500000000,1500000000,9,ACME\n",
+        S,
+    ),
+    "bybit-klines": (
+        "BTCUSDT_1_2024-01-01_2024-01-31.csv",
+        "startTime,openPrice,highPrice,lowPrice,closePrice,volume,turnover\n"
+        f"{S}000,{OHLCV[0]},1\n{S + 60}000,{OHLCV[1]},1\n",
+        S,
+    ),
+    "okx-candles": (
+        "BTC-USDT-candlesticks-2024-01-01.csv",
+        "instrument_name,open,high,low,close,vol,vol_ccy,vol_quote,open_time,confirm\n"
+        f"BTC-USDT,{OHLCV[0]},1,1,{S}000,1\nBTC-USDT,{OHLCV[1]},1,1,{S + 60}000,1\n",
+        S,
+    ),
+    "coinbase-candles": ("btc.csv", f"{S},1.25,1.75,1.5,1.6,7\n{S + 60},1.5,1.7,1.6,1.5,9\n", S),
+    "kraken-ohlcvt": ("XBTUSD_1.csv", f"{S},{OHLCV[0]},3\n{S + 60},{OHLCV[1]},3\n", S),
+    "cryptodatadownload": (
+        "Bitstamp_BTCUSD_minute.csv",
+        "https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD\n"
+        f"{S + 60},2024-01-01 00:01:00,BTC/USD,{OHLCV[1]},5\n{S},2024-01-01 00:00:00,BTC/USD,{OHLCV[0]},5\n",
+        S,
+    ),
+    "metatrader": (
+        "EURUSD_M1_202401010000_202401010001.csv",
+        "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\t<VOL>\t<SPREAD>\n"
+        + "".join(
+            f"2024.01.01\t00:0{minute}:00\t" + "\t".join(values) + "\t0\t4\n" for minute, values in enumerate(BARS)
+        ),
+        S,
+    ),
+    "histdata-metatrader": (
+        "DAT_MT_EURUSD_M1_202401.csv",
+        f"2024.01.01,00:00,{OHLCV[0]}\n2024.01.01,00:01,{OHLCV[1]}\n",
+        EST_S,
+    ),
+    "metatrader-bare": ("EURUSD1.csv", f"2024.01.01,00:00,{OHLCV[0]}\n2024.01.01,00:01,{OHLCV[1]}\n", S),
+    "histdata": (
+        "DAT_ASCII_EURUSD_M1_202401.csv",
+        "".join(f"20240101 000{minute}00;" + ";".join(values) + "\n" for minute, values in enumerate(BARS)),
+        EST_S,
+    ),
+    "dukascopy": (
+        "EURUSD_Candlestick_1_M_BID_01.01.2024-01.01.2024.csv",
+        "Gmt time,Open,High,Low,Close,Volume\n"
+        + "".join(f"01.01.2024 00:0{minute}:00.000,{values}\n" for minute, values in enumerate(OHLCV)),
+        S,
+    ),
+    "stooq": (
+        "acme.us.txt",
+        "<TICKER>,<PER>,<DATE>,<TIME>,<OPEN>,<HIGH>,<LOW>,<CLOSE>,<VOL>,<OPENINT>\n"
+        + "".join(f"ACME.US,1,20240101,000{minute}00,{values},0\n" for minute, values in enumerate(OHLCV)),
+        S,
+    ),
+    "firstrate": (
+        "ACME_full_1min_adjsplit.txt",
+        f"2024-01-01 00:00:00,{OHLCV[0]}\n2024-01-01 00:01:00,{OHLCV[1]}\n",
+        EST_S,
+    ),
+    "alpaca": (
+        "bars.csv",
+        "symbol,timestamp,open,high,low,close,volume,trade_count,vwap\n"
+        f"ACME,2024-01-01T00:00:00Z,{OHLCV[0]},4,1.5\nACME,2024-01-01T00:01:00Z,{OHLCV[1]},4,1.5\n",
+        S,
+    ),
+    "interactive-brokers": (
+        "acme.csv",
+        "date,open,high,low,close,volume,average,barCount\n"
+        f"2024-01-01 00:00:00+00:00,{OHLCV[0]},1.5,4\n2024-01-01 00:01:00+00:00,{OHLCV[1]},1.5,4\n",
+        S,
+    ),
+    "tradingview": (
+        "BINANCE_BTCUSDT, 1.csv",
+        f"time,open,high,low,close,Volume\n{S},{OHLCV[0]}\n{S + 60},{OHLCV[1]}\n",
+        S,
+    ),
+    "trades": ("btc.csv", f"timestamp,price,size,side\n{S}123,1.5,7,buy\n", S),
+    "tardis-trades": (
+        "a.csv",
+        "exchange,symbol,timestamp,local_timestamp,id,side,price,amount\n"
+        f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,1,buy,1.5,7\n",
+        S,
+    ),
+    "binance-trades": ("BTCUSDT-trades-2024-01.csv", f"1,1.5,7,10.5,{S}123,False,True\n", S),
+    "binance-aggtrades": ("BTCUSDT-aggTrades-2024-01.csv", f"1,1.5,7,1,2,{S}123,False,True\n", S),
+    "bybit-trades": (
+        "BTCUSDT2024-01-01.csv",
+        "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional\n"
+        f"{S}.1234,BTCUSDT,Buy,7,1.5,PlusTick,x-1,1.05e+09,7,10.5\n",
+        S,
+    ),
+    "bybit-spot-trades": ("BTCUSDT_2024-01-01.csv", f"id,timestamp,price,volume,side,rpi\n1,{S}123,1.5,7,buy,0\n", S),
+    "okx-trades": (
+        "BTC-USDT-SWAP-trades-2024-01-01.csv",
+        f"instrument_name,trade_id,side,price,size,created_time\nBTC-USDT-SWAP,1,buy,1.5,7,{S}123\n",
+        S,
+    ),
+    "coinbase-trades": (
+        "btc.csv",
+        "time,trade_id,price,size,side\n2024-01-01T00:00:00.123Z,1,1.5,7,sell\n",
+        S,
+    ),
+    "deribit-trades": (
+        "btc.csv",
+        "trade_seq,trade_id,timestamp,tick_direction,price,mark_price,instrument_name,index_price,direction,amount\n"
+        f"1,9,{S}123,0,1.5,1.5,BTC-PERPETUAL,1.5,buy,7\n",
+        S,
+    ),
+    "databento-trades": (
+        "glbx.csv",
+        "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,symbol\n"
+        f"{S}123000001,{S}123000000,0,1,5,T,B,0,1.500000000,7,0,0,7,ACME\n",
+        S,
+    ),
+    "massive-trades": (
+        "2024-01-01.csv",
+        "ticker,conditions,correction,exchange,id,participant_timestamp,price,sequence_number,sip_timestamp,size,tape\n"
+        f"ACME,,0,4,1,{S}123000000,1.5,9,{S}123000001,7,1\n",
+        S,
+    ),
+    "kraken-trades": ("XBTUSD.csv", f"{S},1.5,7\n", S),
+    "quotes": ("btc.csv", f"timestamp,bid,ask,bid_size,ask_size\n{S}123,{BOOK}\n", S),
+    "tardis-quotes": ("a.csv", f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,4,1.6,1.4,2\n", S),
+    "binance-bookticker": ("BTCUSDT-bookTicker-2024-01-01.csv", f"1,1.4,2,1.6,4,{S}123,{S}124\n", S),
+    "databento-mbp-1": (
+        "glbx.csv",
+        "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
+        "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,symbol\n"
+        f"{S}123000001,{S}123000000,1,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,1,1,ACME\n",
+        S,
+    ),
+    "massive-quotes": (
+        "2024-01-01.csv",
+        "ticker,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,participant_timestamp,sip_timestamp\n"
+        f"ACME,1,1.6,4,2,1.4,2,{S}123000000,{S}123000001\n",
+        S,
+    ),
+    "dukascopy-ticks": (
+        "EURUSD_Ticks_01.01.2024-01.01.2024.csv",
+        "Gmt time,Ask,Bid,AskVolume,BidVolume\n01.01.2024 00:00:00.123,1.6,1.4,4,2\n",
+        S,
+    ),
+}
+BY_NAME = {layout.name: layout for layout in ALL_LAYOUTS}
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path: Path, name: str) -> None:
+    layout, (file, text, second) = BY_NAME[name], SAMPLES[name]
+    path = tmp_path / file
+    path.write_text(text)
+    instrument = f"ACME.{layout.venue}" if layout.only_by_name or (layout.kind != "bars" and not layout.venue) else None
+    if "symbol" in layout.columns or layout.matches_name(file):
+        instrument = None if name not in ("trades", "quotes") else "ACME.X"
+    read = ReadOptions(layout=name if layout.only_by_name else None)
+
+    inspection = inspect_files(path, instrument, read)
+
+    assert (inspection.files[0].layout, inspection.refused) == (name, None)
+    if layout.kind == "bars":
+        bars = load_bar_files(path, instrument, read)
+        assert (bars.ts_event[0], bars.interval_ns) == ((second + 60) * 10**9, 60 * 10**9)
+        columns = [bars.prices(of) for of in ("open", "high", "low", "close")] + [bars.volumes()]
+        assert [tuple(row) for row in zip(*columns, strict=True)] == [tuple(map(float, row)) for row in BARS]
+        return
+    data = load_files(path, instrument, read) if layout.kind == "trades" else load_quotes(path, instrument, read)
+    offset = {"bybit-trades": 123_400_000, "kraken-trades": 0}.get(name, 123_000_000)
+    assert data.ts_event.tolist() == [second * 10**9 + offset]
+    steps = inspection.head[0]
+    if layout.kind == "trades":
+        assert (steps["price"], steps["size"]) == ("1.5", "7")
+        assert steps["side"] == ("+0" if "side" not in layout.columns else "+1")
+    else:
+        assert [steps[of] for of in ("bid_price", "ask_price", "bid_size", "ask_size")] == BOOK.split(",")
+
+
+def test_names_of_layouts_are_unique_and_documented() -> None:
+    page = (PROJECT / "docs/data-formats.md").read_text()
+
+    rows = re.findall(r"^\| `([a-z0-9-]+)` \| (.+?) \| (bars|trades|quotes) \|", page, re.MULTILINE)
+
+    assert rows == [(layout.name, layout.title, layout.kind) for layout in ALL_LAYOUTS]
+    assert len(BY_NAME) == len(ALL_LAYOUTS)
+
+
+def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> None:
+    plain, dumps = tmp_path / "plain", tmp_path / "my dumps"
+    plain.mkdir(), dumps.mkdir()
+    days = [f"1,1.5,7,10.5,{S}123,False\n", f"2,1.5,7,10.5,{S + 86_400}123,False\n"]
+    names = [f"BTCUSDT-trades-{day}.csv" for day in DAYS]
+    for name, text in zip(names, days, strict=True):
+        (plain / name).write_text(text)
+    with zipfile.ZipFile(dumps / "both.zip", "w") as archive:
+        for name, text in zip(names, days, strict=True):
+            archive.writestr(f"data/{name}", text)
+        archive.writestr("__MACOSX/data/._x.csv", "x")
+        archive.writestr("data/README.md", "x")
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / f"{names[0]}.gz").write_bytes(gzip.compress(days[0].encode()))
+    (tmp_path / "mixed" / names[1]).write_text(days[1])
+    (tmp_path / "mixed" / f"{names[1]}.CHECKSUM").write_text("x")
+
+    expected = load_files(plain).sha256
+
+    assert len(load_files(plain)) == 2
+    for data in (
+        dumps,
+        dumps / "both.zip",
+        tmp_path / "mixed",
+        plain / "BTCUSDT-trades-*.csv",
+        tmp_path / "*/BTC*.csv",
+    ):
+        assert load_files(data).sha256 == expected
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_columnar_files_have_the_same_columns(tmp_path: Path, suffix: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {
+            "timestamp": pd.to_datetime([S, S + 60], unit="s", utc=True),
+            "open": [1.5, 1.6],
+            "high": [1.75, 1.7000000000000002],
+            "low": [1.25, 1.5],
+            "close": [1.6, 1.5],
+            "volume": pa.array([7, 9]).to_pandas(),
+        }
+    )
+    path = tmp_path / f"acme{suffix}"
+    frame.to_parquet(path) if suffix == ".parquet" else frame.to_feather(path)
+    csv = tmp_path / "acme.csv"
+    csv.write_text(SAMPLES["bars"][1])
+
+    bars = load_bar_files(path)
+
+    assert bars.sha256 == load_bar_files(csv).sha256
+    assert bars.notes == (
+        f"acme{suffix}: 1 of 8 numbers in open, high, low, close had the noise of binary floats and "
+        "were rounded to 15 digits.",
+    )
