@@ -25,6 +25,7 @@ from nautilus_torchserve.market.layouts.market_table import (
     MarketTable,
     choose_instrument,
     read_market_table,
+    read_parts,
     same_instrument,
 )
 from nautilus_torchserve.market.local_time import DAY_NS
@@ -136,7 +137,7 @@ def load_bar_files(
     BadData
         Naming file, line, column, what was expected and what it was.
     """
-    parts = [_read_file(file, instrument_id, read) for file in require_files(data, "bars")]
+    parts = read_parts(require_files(data, "bars"), lambda file: _read_file(file, instrument_id, read))
     return _joined(parts, data.name, read)
 
 
