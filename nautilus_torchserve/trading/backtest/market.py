@@ -185,7 +185,7 @@ MARKETS: Mapping[str, str] = {
 """Actor of a model -> the `Market` that its backtests run on."""
 
 
-def market_of(settings: RunSettings | type[RunSettings]) -> type[Market[Any]]:
+def market_of(settings: RunSettings) -> type[Market[Any]]:
     """Return the kind of market that the model of some settings takes its inputs from.
 
     Raises

@@ -81,6 +81,13 @@ WRONG = {
     "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "expected one of trades, bars and simulate"),
     "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
     "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
+    "no model": ('kind = "tick"', "", "expected one of model.kind and model.spec, got none"),
+    "two models": ('kind = "tick"', 'kind = "tick"\nspec = "own:SPEC"', "model.spec, got kind and spec"),
+    "no strategy": (
+        'kind = "tick"',
+        'spec = "nautilus_torchserve.models.table:SENTIMENT"',
+        "expected model.strategy with nautilus_torchserve.models.table:SENTIMENT",
+    ),
     "no duration": (
         'url = "http://127.0.0.1:1"',
         'warm_up_ns = "long"',

@@ -24,7 +24,7 @@ from nautilus_torchserve.trading.backtest.bars.catalog import bar_quote_ticks
 from nautilus_torchserve.trading.backtest.closed_markets import ClosedMarkets
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.holdout import Sample
-from nautilus_torchserve.trading.backtest.market import D, InstrumentData, Market
+from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
 from nautilus_torchserve.trading.features.stream import Stream, event_stream, merge
@@ -35,7 +35,7 @@ from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.trading.instruments.resolve import Definition
 
 
-class FeatureMarket(Market[D]):
+class FeatureMarket(Market[Any]):
     """Trades, bars or quotes of one or several instruments, which features are computed from.
 
     Trades and bars may have the venue's quotes beside them, which orders then meet. Data that the model was fitted on
@@ -49,7 +49,7 @@ class FeatureMarket(Market[D]):
     def __init__(
         self,
         source: Sequence[Trades | Bars | Quotes],
-        parts: Sequence[InstrumentData[D]],
+        parts: Sequence[InstrumentData[Any]],
         settings: FeatureBacktestSettings,
         metadata: ModelMetadata,
     ) -> None:
@@ -62,7 +62,7 @@ class FeatureMarket(Market[D]):
         self._internal = [item.bar_type for item in subscriptions if item.bar_type and item.is_internal]
 
     @classmethod
-    def events(cls, source: Sequence[Trades | Bars | Quotes]) -> list[D]:
+    def events(cls, source: Sequence[Trades | Bars | Quotes]) -> list[Trades | Bars | Quotes]:
         traded = {_name(data) for data in source if not isinstance(data, Quotes)}
         events = [data for data in source if not isinstance(data, Quotes) or _name(data) not in traded]
         if not events:
@@ -70,11 +70,11 @@ class FeatureMarket(Market[D]):
         return events
 
     @classmethod
-    def check_model(cls, metadata: ModelMetadata, events: Sequence[D]) -> None:
+    def check_model(cls, metadata: ModelMetadata, events: Sequence[Trades | Bars | Quotes]) -> None:
         """Do nothing: the actor refuses a model of other features when it connects."""
 
     @classmethod
-    def part(cls, events: D, sample: Sample, definition: Definition, metadata: ModelMetadata) -> InstrumentData[D]:
+    def part(cls, events: Any, sample: Sample, definition: Definition, metadata: ModelMetadata) -> InstrumentData[Any]:
         return InstrumentData(
             data=events.between(sample.first, len(events)),
             run=conform(events, definition.instrument),
@@ -84,13 +84,13 @@ class FeatureMarket(Market[D]):
         )
 
     @staticmethod
-    def marks(data: D) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def marks(data: Trades | Bars | Quotes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the prices of trades, closes of bars, and bids of quotes."""
         if isinstance(data, Bars):
             return data.ts_event, data.close
         return data.ts_init, data.bid_price if isinstance(data, Quotes) else data.price
 
-    def topic(self, part: InstrumentData[D]) -> str:
+    def topic(self, part: InstrumentData[Any]) -> str:
         instrument_id = part.instrument.id
         if isinstance(part.run, Bars):
             return f"data.bars.{bar_type(instrument_id, part.run.interval_ns)}"
@@ -102,7 +102,7 @@ class FeatureMarket(Market[D]):
         return []
 
     def run(self, node: BacktestNode, engine: BacktestEngine) -> None:
-        events = [event_stream(part.run, part.instrument) for part in self.parts]
+        events: list[Stream] = [event_stream(part.run, part.instrument) for part in self.parts]
         quotes = [event_stream(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
         assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
         # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
@@ -120,7 +120,7 @@ class FeatureMarket(Market[D]):
                 for data in chunk
             ]
 
-    def _assumed_quotes(self, part: InstrumentData[D]) -> Stream | None:
+    def _assumed_quotes(self, part: InstrumentData[Any]) -> Stream | None:
         """Return the quotes that trades imply, or those around bars; None where there are the venue's."""
         run, instrument = part.run, part.instrument
         if part.quotes is not None or isinstance(run, Quotes):
