@@ -4,9 +4,13 @@ import gzip
 import re
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.inspection import inspect_files
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
@@ -254,14 +258,46 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
     expected = load_files(plain).sha256
 
     assert len(load_files(plain)) == 2
+    (plain / "ETHUSDT-trades-2024-01-01.csv").write_text(days[0])
+    with pytest.raises(BadData, match=r"one instrument, got BTCUSDT\.BINANCE, ETHUSDT\.BINANCE; name one"):
+        load_files(plain)
+    assert load_files(plain, "BTCUSDT.BINANCE").sha256 == expected
+    with pytest.raises(BadData, match=r"expected trades of SOLUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
+        load_files(plain, "SOLUSDT.BINANCE")
     for data in (
         dumps,
         dumps / "both.zip",
         tmp_path / "mixed",
         plain / "BTCUSDT-trades-*.csv",
-        tmp_path / "*/BTC*.csv",
+        tmp_path / "pla*/BTC*.csv",
     ):
         assert load_files(data).sha256 == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(SAMPLES)),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from([b"", b"\x00", b"\x8d", b",", b"\n", b"9", b"-", b"e", b'"'])),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_a_damaged_file_is_read_or_refused_in_a_sentence(name: str, damages: list[tuple[int, bytes]]) -> None:
+    file, text, _ = SAMPLES[name]
+    content = text.encode()
+    for place, damage in damages:
+        content = content[: place % len(content)] + damage + content[place % len(content) + 1 :]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / file
+        path.write_bytes(content)
+        try:
+            inspection = inspect_files(path, "ACME.X", ReadOptions())
+            outcome = inspection.refused or f"{file}: {inspection.rows} rows"
+        except BadData as error:
+            outcome = str(error)
+    assert outcome.startswith(f"{file}: ")
+    assert len(outcome) < 2_000
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".feather"])
