@@ -27,10 +27,12 @@ _WRAPPERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_
 """Parts of names that DataParallel, torch.compile, FSDP, Lightning Fabric and activation checkpointing put in."""
 _COUNTERS = frozenset(("n_averaged",))
 """Names beside the weights of a network that PyTorch's own wrappers count with (`AveragedModel`)."""
-_INERT = [
+_SCALAR, _ARRAY = np.float64().__reduce__()[0], np.zeros(0).__reduce__()[0]
+_INERT: list[Any] = [
     argparse.Namespace,
     *(pathlib.PosixPath, pathlib.PurePosixPath),
-    *(np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct),
+    *(np.dtype, np.ndarray, _SCALAR, _ARRAY),
+    *((_SCALAR, "numpy.core.multiarray.scalar"), (_ARRAY, "numpy.core.multiarray._reconstruct")),  # of NumPy 1
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__ if name != "ObjectDType"),
 ]
 """Classes of plain values beside the weights of a training checkpoint: restoring one runs no code of the file."""
