@@ -180,8 +180,8 @@ def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Pa
     Parameters
     ----------
     weights : dict
-        As read: names may begin with what a Lightning module calls the network (``model.``), and hold parts that
-        wrappers put in (``module.``, ``_orig_mod.``).
+        As read: names may begin with what a Lightning module calls the network (``model.``), or lack what the network
+        calls the one inside, and hold parts that wrappers put in (``module.``, ``_orig_mod.``).
     expected : mapping
         The network's state_dict.
 
@@ -191,6 +191,8 @@ def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Pa
         Weights are missing or left over, or have other shapes; names them.
     """
     short, ours = without_wrappers(weights), without_wrappers(expected)
+    if inner := _prefix(set(ours.values()), set(short.values())):  # of a network that is all of this one
+        short = {long: inner + name for long, name in short.items()}
     prefix = _prefix(set(short.values()), set(ours.values()))
     given = {name.removeprefix(prefix): weights[long] for long, name in short.items() if name.startswith(prefix)}
     fitted = {long: given[name] for long, name in ours.items() if name in given}
