@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from nautilus_torchserve.market.bars.load import load_bar_files
-from nautilus_torchserve.market.inspection import ALL_LAYOUTS, inspect_files
+from nautilus_torchserve.market.inspection import inspect_files
+from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load_files
