@@ -81,6 +81,14 @@ class ReplayMarket(_Section, InstrumentOptions, frozen=True, kw_only=True, tag="
     """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
     allow_jumps: bool = False
     """Whether prices that jump as at an unadjusted split are let through."""
+    layout: str | None = None
+    """Layout of the files, as docs/data-formats.md names it; None recognises it."""
+    date_order: str | None = None
+    """Order of dates that end with the year, ``day-first`` or ``month-first``; None derives it."""
+    decimal: str | None = None
+    """Decimal mark of numbers, ``point`` or ``comma``; None derives it."""
+    price_type: str | None = None
+    """Price type of a catalog's bars, ``BID``, ``ASK``, ``MID`` or ``LAST``; None takes the only ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -100,10 +108,18 @@ class ReplayMarket(_Section, InstrumentOptions, frozen=True, kw_only=True, tag="
         Raises
         ------
         BadSetting
-            An unknown stamp or timezone.
+            An unknown stamp, timezone, order, mark or price type.
         """
         try:
-            return ReadOptions(self.stamp, self.timezone, self.allow_jumps)
+            return ReadOptions(
+                self.stamp,
+                self.timezone,
+                self.allow_jumps,
+                self.layout,
+                self.date_order,
+                self.decimal,
+                self.price_type,
+            )
         except BadReadOption as error:
             raise BadSetting(str(error)) from None
 
