@@ -11,6 +11,7 @@ from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 from nautilus_torchserve.models.spec import ModelSpec, Trading, load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.features.subscription import source_kinds
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 
 
@@ -321,6 +322,10 @@ class LiveSettings(_Section, frozen=True, kw_only=True):
                 isinstance(self.market, BinanceMarket),
                 f"market kind binance (execution binance takes its key), got {type(self.market).__name__}",
             )
+        if isinstance(self.market, ReplayMarket) and self.model.spec and self.model.trading.actor == Trading().actor:
+            played = "bars" if self.market.bars else "trades"
+            others = source_kinds(spec_of(self.model.spec).features) - {played}
+            expect(not others, f"market of {', '.join(sorted(others))} for {self.model.spec}, got a replay of {played}")
         if self.is_real:
             expect(not isinstance(self.market, ReplayMarket), "execution kind sandbox for a replay, got a real one")
             expect(self.risk.max_daily_loss is not None, "risk.max_daily_loss for real execution, got none")
