@@ -222,11 +222,7 @@ class ModelActor(Actor):
             self.publish_data(self.data_types[prediction.instrument_id], prediction)
 
     def _on_health(self, health: ModelHealth) -> None:
-        state = f"{health.model} {health.version} ({health.digest[:12]}) at {health.url}: {health.state}"
-        if health.why:
-            self.log.warning(f"{state}: {health.why}")
-        else:
-            self.log.info(state)
+        (self.log.warning if health.why else self.log.info)(str(health))
         self.msgbus.publish(topic=health_topic(self.config.model), msg=health)
 
     def begin_warm_start(self, fill: Callable[[], str]) -> pd.Timestamp | None:

@@ -95,6 +95,10 @@ class ModelHealth:
     ts_ns: int
     """Time of the change, Unix ns."""
 
+    def __str__(self) -> str:
+        state = f"{self.model} {self.version} ({self.digest[:12]}) at {self.url}: {self.state}"
+        return f"{state}: {self.why}" if self.why else state
+
 
 def calls_topic(model: str) -> str:
     """Return the topic of a model's `InferenceCall`s."""
