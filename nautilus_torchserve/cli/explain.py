@@ -149,7 +149,7 @@ def trade(
         console.print(*explanation_lines(explained["explanation"]), sep="\n")
 
 
-COMMANDS: Mapping[tuple[str, ...], Callable[..., None]] = {
+COMMANDS: dict[tuple[str, ...], Callable[..., None]] = {
     ("trades",): explain_row,
     ("bars",): explain_window,
     ("texts",): explain_texts,
