@@ -192,7 +192,7 @@ def trade(
     data: Data, settings_type: type[RunSettings], arguments: DemoArguments, url: str, out: Path, advance: Advance
 ) -> dict[str, Any]:
     """Run the backtest and write its report; return the summary."""
-    size = least_size(market_of(settings_type).events(data)[0], arguments.instruments)
+    size = least_size(market_of(settings_type(url=url)).events(data)[0], arguments.instruments)
     settings = settings_type(url=url, trade_size=size, instruments=arguments.instruments)
     result = run_backtest(data, settings, advance)
     return {**summary(settings, result), "report": str(write_reports(settings, result, out))}

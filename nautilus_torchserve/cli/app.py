@@ -92,7 +92,7 @@ def _options(name: str, annotation: Any, default: Any) -> Iterator[inspect.Param
 
 
 def _value(name: str, annotation: Any, values: dict[str, Any]) -> Any:
-    if not is_dataclass(annotation):
+    if not (isinstance(annotation, type) and is_dataclass(annotation)):
         return values[name]
     return annotation(**{field.name: _value(field.name, field.type, values) for field in fields(annotation)})
 

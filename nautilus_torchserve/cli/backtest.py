@@ -129,7 +129,7 @@ def own(
     quotes: QuoteFiles = None,
     events: EventCount = 60_000,
     seed: Seed = 1,
-    model: Annotated[str | None, typer.Option(help="Registered name; default: the spec's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model (registered name); default: the spec's.")] = None,
 ) -> None:
     """A model of your own, as its spec says; the word may be left out: backtest model_defs.my_model:SPEC."""
     name = model or spec_of(spec).name

@@ -23,7 +23,8 @@ from nautilus_torchserve.trading.features.subscription import external_interval,
 
 Spec = Annotated[str, typer.Argument(help="Spec: package.module:NAME, or its file in model_defs/.")]
 QuoteFiles = Annotated[
-    list[Path] | None, typer.Option("--quotes", help="Quotes beside --data: files, in its order; default: implied.")
+    list[Path] | None,
+    typer.Option("--quotes", help="Quotes: files, in the order of --data; repeatable; default: implied."),
 ]
 EventCount = Annotated[int, typer.Option("--events", min=1, help="Events to simulate.")]
 
@@ -38,7 +39,7 @@ class StrategyOptions:
     changed: Annotated[
         list[str] | None, typer.Option("--set", help="Setting: FIELD=VALUE of the strategy's; repeatable.")
     ] = None
-    spread_bps: Annotated[float, typer.Option(help="Bid to ask around bars, assumed (bps).")] = 1.0
+    spread_bps: Annotated[float, typer.Option(help="Assumed bid-ask spread (bps).")] = 1.0
 
     def settings(self) -> dict[str, Any]:
         """Return the fields of a `FeatureBacktestSettings`."""

@@ -80,7 +80,7 @@ def own(
     sources: BarSources,
     strategy: Annotated[str | None, typer.Option(help="Strategy: my_strategies:Name; default: the spec's.")] = None,
     events: EventCount = 60_000,
-    model: Annotated[str | None, typer.Option(help="Registered name; default: the spec's.")] = None,
+    model: Annotated[str | None, typer.Option(help="Model (registered name); default: the spec's.")] = None,
 ) -> None:
     """Sweep fields of `FeatureBacktestSettings` and of the strategy; the word may be left out: sweep SPEC."""
     name = model or spec_of(spec).name

@@ -42,9 +42,8 @@ def order_rows(
     notes = []
     rows = np.arange(len(ts_event))
     if (np.diff(ts_event) < 0).any():
-        numbers = pd.to_numeric(pd.Series(ids), errors="coerce") if ids is not None else None
-        by_id = numbers is not None and numbers.dtype == np.int64
-        rows = np.lexsort((numbers, ts_event)) if by_id else np.argsort(ts_event, kind="stable")
+        numbers = rows if ids is None else pd.to_numeric(pd.Series(ids), errors="coerce").to_numpy()
+        rows = np.lexsort((numbers if numbers.dtype == np.int64 else rows, ts_event))
         moved = int((rows != np.arange(len(rows))).sum())
         notes.append(f"{source}: {moved:,} of {len(rows):,} rows were not in order of time and were sorted.")
     event, received = ts_event[rows], ts_init[rows]

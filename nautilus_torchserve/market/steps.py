@@ -1,18 +1,15 @@
 """Numbers of several files in common steps, without altering any."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.trades.trades import Instrument
 
 
-def common_steps(
-    source: str, parts: Sequence[Any], columns: Mapping[str, Literal["price", "size"]]
-) -> tuple[Instrument, dict[str, NDArray[np.int64]]]:
+def common_steps(source: str, parts: Sequence[Any], columns: Mapping[str, str]) -> tuple[Instrument, dict[str, Any]]:
     """Join the columns of several parts of one instrument's data, in the finest steps of any.
 
     Parameters
@@ -22,7 +19,7 @@ def common_steps(
     parts : sequence of Bars, Trades or Quotes
         Each has an ``instrument``, a ``source`` and the columns.
     columns : mapping
-        Name of a column -> whether it holds prices or sizes.
+        Name of a column -> ``price`` or ``size``, by what it holds.
 
     Returns
     -------

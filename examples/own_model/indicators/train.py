@@ -18,7 +18,7 @@ MINUTES = 5
 """Minutes ahead that the label looks."""
 
 torch.manual_seed(1)
-trades = load(sys.argv[1] if len(sys.argv) > 1 else None, trades=120_000, seed=1)
+trades = load(sys.argv[1] if len(sys.argv) > 1 else None, trades=90_000, seed=1)
 arrays = feature_arrays(SPEC, trades)
 rises = (arrays.price[MINUTES:] > arrays.price[:-MINUTES]).astype(np.int64)
 inputs = arrays.inputs[:-MINUTES]

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -170,7 +171,9 @@ def _joined(parts: Sequence[Trades], source: str) -> Trades:
     name = parts[0].source if len(parts) == 1 else source
     instrument, steps = common_steps(name, parts, {"price": "price", "size": "size"})
     lines = [part.lines for part in parts if part.lines is not None]
-    others = {key: np.concatenate([getattr(part, key) for part in parts]) for key in ARRAYS if key not in steps}
+    others: dict[str, Any] = {
+        key: np.concatenate([getattr(part, key) for part in parts]) for key in ARRAYS if key not in steps
+    }
     joined = replace(
         parts[0],
         instrument=instrument,

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from nautilus_torchserve.reporting.drawing import BUY, LINE, SELL, blank_figure
-from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, strongest
+from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, step_noun, strongest
 from nautilus_torchserve.reporting.fragments import chart, note_list
 
 _LEGEND = "Blue raises the output, orange lowers it."
@@ -40,9 +40,9 @@ def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str,
     else:
         window = explanation if "window" in explanation else {**explanation["price"], "output": explanation["output"]}
         figures[name] = window_figure(window)
-        picture = chart(
-            name, f"Close prices of the window, and the contribution of each value to the output. {_LEGEND}", "tall"
-        )
+        drawn = _drawn_column(window).capitalize()
+        caption = f"{drawn} of the window, and the contribution of each value to the output. {_LEGEND}"
+        picture = chart(name, caption, "tall")
         picture += bar_rows(strongest(explanation), explanation)
         for text in (explanation.get("news") or {"texts": ()})["texts"]:
             part = amount(text["attribution"], explanation["output"], sign=True)
@@ -73,19 +73,23 @@ def sentence_figure(explanation: Mapping[str, Any], caption: str = "Contribution
 
 
 def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
-    """Draw the closes of a window above a heat map of attributions, column by bar; newest bar to the right."""
+    """Draw a column of a window above a heat map of attributions, column by step; the newest step to the right.
+
+    The column is that of the closes, where there is one, else the first.
+    """
     values = np.asarray(explanation["attributions"], dtype=np.float64)
     window = np.asarray(explanation["window"], dtype=np.float64)
     columns: list[str] = list(explanation["columns"])
     back = np.arange(-len(values) + 1, 1)
+    noun, drawn = step_noun(explanation), _drawn_column(explanation)
     most = float(np.abs(values).max()) or 1.0
     figure = blank_figure()
     figure.add_scatter(
         x=back,
-        y=window[:, columns.index("close")],
+        y=window[:, columns.index(drawn)],
         mode="lines",
         line={"color": LINE, "width": 1.4},
-        hovertemplate="close %{y:,}<extra></extra>",
+        hovertemplate=f"{escape(drawn)} %{{y:,}}<extra></extra>",
     )
     figure.add_heatmap(
         x=back,
@@ -98,16 +102,21 @@ def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
         showscale=False,
         xgap=1,
         ygap=1,
-        hovertemplate="%{y}, %{x} bars: %{z:+.4f}<extra></extra>",
+        hovertemplate=f"%{{y}}, %{{x}} {noun}s: %{{z:+.4f}}<extra></extra>",
     )
     figure.update_layout(
         showlegend=False,
         hovermode="closest",
-        xaxis={"anchor": "y2", "title": {"text": "Bars from the newest"}, "nticks": 9},
-        yaxis={"domain": [0.58, 1.0], "title": {"text": "Close"}, "tickformat": ",~r", "nticks": 5},
+        xaxis={"anchor": "y2", "title": {"text": f"{noun.capitalize()}s from the newest"}, "nticks": 9},
+        yaxis={"domain": [0.58, 1.0], "title": {"text": drawn.capitalize()}, "tickformat": ",~r", "nticks": 5},
         yaxis2={"domain": [0.0, 0.52], "autorange": "reversed", "showgrid": False},
     )
     return figure
+
+
+def _drawn_column(explanation: Mapping[str, Any]) -> str:
+    columns: list[str] = list(explanation["columns"])
+    return "close" if "close" in columns else columns[0]
 
 
 def bar_rows(drivers: Sequence[Driver], explanation: Mapping[str, Any]) -> str:

@@ -65,7 +65,7 @@ def sentences(explanation: Mapping[str, Any]) -> list[str]:
     """Return the explanation in sentences, for readers who do not know integrated gradients."""
     name = explanation["output"]
     value, baseline = explanation["value"], explanation["baseline_value"]
-    label = _LABELS.get(name, f"the probability of {name.upper()}")
+    label = _LABELS.get(name, f"the output {name}")
     pronoun, verb = ("they", "are") if name == "log_odds_up" else ("it", "is")
     at_baseline = f"{pronoun} would be {amount(baseline, name)} with {_baseline(explanation)}"
     lines = [f"{_capital(label)} {verb} {amount(value, name)}; {at_baseline}."]
@@ -104,24 +104,29 @@ def amount(value: float, output: str, sign: bool = False) -> str:
 
 def _bars(explanation: Mapping[str, Any]) -> list[Driver]:
     values = np.asarray(explanation["attributions"], dtype=np.float64)
-    drivers = []
+    drivers, noun = [], step_noun(explanation)
     for column, name in enumerate(explanation["columns"]):
-        for start, stop, label in spans(len(values)):
+        for start, stop, label in spans(len(values), noun):
             part = values[len(values) - stop : len(values) - start, column]
             drivers.append(Driver(f"{name}, {label}", "", math.fsum(part)))
     return drivers
 
 
-def spans(steps: int) -> list[tuple[int, int, str]]:
+def step_noun(explanation: Mapping[str, Any]) -> str:
+    """Return what one step of a window is called: a bar, or with columns of a user's own a step."""
+    return "bar" if "close" in explanation["columns"] else "step"
+
+
+def spans(steps: int, noun: str = "bar") -> list[tuple[int, int, str]]:
     """Return the parts of a window: distances from the newest bar, the last exclusive, and the part's label."""
     edges = [0, *(edge for edge in SPANS if edge < steps), steps]
-    return [(start, stop, _span(start, stop - 1)) for start, stop in pairwise(edges)]
+    return [(start, stop, _span(start, stop - 1, noun)) for start, stop in pairwise(edges)]
 
 
-def _span(nearest: int, farthest: int) -> str:
+def _span(nearest: int, farthest: int, noun: str) -> str:
     if farthest == 0:
-        return "the last bar"
-    return f"{nearest} to {farthest} bars before" if nearest < farthest else f"{nearest} bars before"
+        return f"the last {noun}"
+    return f"{nearest} to {farthest} {noun}s before" if nearest < farthest else f"{nearest} {noun}s before"
 
 
 def _words(tokens: Sequence[Mapping[str, Any]]) -> list[Driver]:

@@ -44,8 +44,8 @@ class _Account:
 class RuinGuard(Actor):
     """Publishes a `Halt` for a venue when the equity of its account is gone: positions are closed, trading ends.
 
-    Equity is marked to market at every trade, bar or quote, as in the results. Positions are closed after all data of that
-    time, at market: the final equity may be negative.
+    Equity is marked to market at every trade, bar or quote, as in the results. Positions are closed after all data of
+    that time, at market: the final equity may be negative.
 
     Parameters
     ----------

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from nautilus_trader.core.data import Data
@@ -41,7 +42,8 @@ class FeatureRows:
     event: NDArray[np.int64]
     """Number of market data before it [n]; bars that NautilusTrader aggregates do not count."""
     price: NDArray[np.float64]
-    """The instrument's last price by then [n]: of a trade, or a bar's close, or of quotes alone their middle; NaN before the first."""
+    """The instrument's last price by then [n]: of a trade, a bar's close, or of quotes alone their middle; NaN before
+    the first."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +98,8 @@ def load_market_data(data: Sequence[Trades | Bars | Quotes], options: Instrument
         It is not known what was traded, or the data do not fit it.
     """
     instruments = [definition.instrument for definition in resolve_all(data, options)]
-    conformed = (conform(item, instrument) for item, instrument in zip(data, instruments, strict=True))
-    return MarketData(tuple(conformed), tuple(instruments))
+    series: list[Any] = [conform(item, instrument) for item, instrument in zip(data, instruments, strict=True)]  # type: ignore[type-var]
+    return MarketData(tuple(series), tuple(instruments))
 
 
 def feature_rows(features: FeatureSet, market: MarketData, instrument_id: InstrumentId, name: str) -> FeatureRows:
@@ -139,9 +141,13 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
                 prices.append(price)
             event += not is_internal
     columns = len(about.windows.names)
-    times = np.array(places, dtype=np.int64).reshape(-1, 3)
+    ts_event, ts_init, events = np.array(places, dtype=np.int64).reshape(-1, 3).T.copy()
     return FeatureRows(
-        np.array(rows, dtype=np.float32).reshape(-1, columns), *times.T.copy(), np.array(prices, dtype=np.float64)
+        np.array(rows, dtype=np.float32).reshape(-1, columns),
+        ts_event,
+        ts_init,
+        events,
+        np.array(prices, dtype=np.float64),
     )
 
 

@@ -251,7 +251,7 @@ def _closed_bars(subscription: Subscription, market: MarketData, source: str) ->
     named = Instrument(
         bar_type.instrument_id.symbol.value, bar_type.instrument_id.venue.value, price_precision, size_precision
     )
-    columns = {
+    columns: dict[str, Any] = {
         name: np.array([int(getattr(bar, name).as_decimal().scaleb(precision)) for bar in closed], dtype=np.int64)
         for name, precision in (
             *((price, price_precision) for price in ("open", "high", "low", "close")),

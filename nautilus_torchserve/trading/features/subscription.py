@@ -21,6 +21,7 @@ EXPECTED = (
     "trades, quotes, depth, bars:1-MINUTE-LAST-INTERNAL or custom:package.module:Class, each also of another "
     "instrument: trades:ETHUSDT.BINANCE"
 )
+_OF_INSTRUMENTS: dict[str, Kind] = {"trades": "trades", "quotes": "quotes", "depth": "depth"}
 _ANY = InstrumentId.from_str("PREDICTED.INSTRUMENT")
 
 
@@ -61,8 +62,8 @@ def parse_subscription(text: str, instrument_id: InstrumentId) -> Subscription:
     """
     kind, _, rest = text.partition(":")
     try:
-        if kind in ("trades", "quotes", "depth"):
-            return Subscription(kind, InstrumentId.from_str(rest) if rest else instrument_id)
+        if kind in _OF_INSTRUMENTS:
+            return Subscription(_OF_INSTRUMENTS[kind], InstrumentId.from_str(rest) if rest else instrument_id)
         if kind == "bars" and rest:
             bar_type = BarType.from_str(rest if "." in rest else f"{instrument_id}-{rest}")
             return Subscription("bars", bar_type.instrument_id, bar_type)

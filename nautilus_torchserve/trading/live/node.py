@@ -196,7 +196,7 @@ def _adapter(chosen: AdapterMarket | AdapterExecution, place: str) -> Client:
         name: environment_value(variable, f"{place}.config_env.{name}") for name, variable in chosen.config_env.items()
     }
     kind = named(chosen.config_path, f"{place}.config_path")
-    config = config_from(kind, {**chosen.config, **secrets}, f"{place}.config")
+    config: Any = config_from(kind, {**chosen.config, **secrets}, f"{place}.config")
     return chosen.name, config, named(chosen.factory, f"{place}.factory")
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.live.components import actor_config, strategy_configs
@@ -68,6 +69,12 @@ def written(tmp_path: Path) -> Any:
     return write
 
 
+QUOTED = ModelSpec(
+    name="quoted",
+    features=FeatureSet(data=("quotes",), schema="own:SCHEMA", streaming="own:Features"),
+    outputs=(Output("up"),),
+)
+"""A model of one's own that a replay of trades has no data for."""
 WRONG = {
     "unknown field": (
         'kind = "sandbox"',
@@ -81,6 +88,18 @@ WRONG = {
     "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "expected one of trades, bars and simulate"),
     "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
     "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
+    "no model": ('kind = "tick"', "", "expected one of model.kind and model.spec, got none"),
+    "two models": ('kind = "tick"', 'kind = "tick"\nspec = "own:SPEC"', "model.spec, got kind and spec"),
+    "no strategy": (
+        'kind = "tick"',
+        'spec = "nautilus_torchserve.models.table:SENTIMENT"',
+        "expected model.strategy with nautilus_torchserve.models.table:SENTIMENT",
+    ),
+    "no data": (
+        'kind = "tick"',
+        f'spec = "{__name__}:QUOTED"\nstrategy = "strategies.tick_strategy:TickStrategy"',
+        f"expected market of quotes for {__name__}:QUOTED, got a replay of trades",
+    ),
     "no duration": (
         'url = "http://127.0.0.1:1"',
         'warm_up_ns = "long"',

@@ -56,7 +56,7 @@ SPEC = ModelSpec(
         data=("trades", "bars:1-MINUTE-LAST-INTERNAL"),
         schema="model_defs.momentum:SCHEMA",
         streaming="model_defs.momentum_features:Features",
-        warm_up=150,  # the exponential averages forget where the data began
+        warm_up=60,  # by then the exponential average has forgotten where the data began
     ),
     outputs=(Output("up"), Output("down")),
     activation="softmax",

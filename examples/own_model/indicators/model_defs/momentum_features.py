@@ -1,15 +1,20 @@
 """Indicators of one-minute bars, and the imbalance of the trades within each minute."""
 
-from nautilus_trader.indicators import AverageTrueRange, ExponentialMovingAverage, RelativeStrengthIndex
+from nautilus_trader.indicators import (
+    AverageTrueRange,
+    ExponentialMovingAverage,
+    MovingAverageType,
+    RelativeStrengthIndex,
+)
 from nautilus_trader.model.data import Bar, TradeTick
 from nautilus_trader.model.enums import AggressorSide
 
 
 class Features:
     def __init__(self, instrument_ids):
-        self.rsi = RelativeStrengthIndex(14)
-        self.ema = ExponentialMovingAverage(10)
-        self.atr = AverageTrueRange(14)
+        self.rsi = RelativeStrengthIndex(14, MovingAverageType.SIMPLE)
+        self.ema = ExponentialMovingAverage(5)
+        self.atr = AverageTrueRange(14, MovingAverageType.SIMPLE)
         self.bought = self.sold = 0  # whole units of the smallest size: sums are exact
 
     def update(self, data):

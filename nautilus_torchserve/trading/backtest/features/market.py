@@ -24,7 +24,8 @@ from nautilus_torchserve.trading.backtest.bars.catalog import bar_quote_ticks
 from nautilus_torchserve.trading.backtest.closed_markets import ClosedMarkets
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.holdout import Sample
-from nautilus_torchserve.trading.backtest.market import D, InstrumentData, Market
+from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
+from nautilus_torchserve.trading.backtest.quoted import quotes_in_force, within_quotes
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
 from nautilus_torchserve.trading.features.stream import Stream, event_stream, merge
@@ -35,7 +36,7 @@ from nautilus_torchserve.trading.instruments.names import engine_name
 from nautilus_torchserve.trading.instruments.resolve import Definition
 
 
-class FeatureMarket(Market[D]):
+class FeatureMarket(Market[Any]):
     """Trades, bars or quotes of one or several instruments, which features are computed from.
 
     Trades and bars may have the venue's quotes beside them, which orders then meet. Data that the model was fitted on
@@ -49,11 +50,11 @@ class FeatureMarket(Market[D]):
     def __init__(
         self,
         source: Sequence[Trades | Bars | Quotes],
-        parts: Sequence[InstrumentData[D]],
+        parts: Sequence[InstrumentData[Any]],
         settings: FeatureBacktestSettings,
         metadata: ModelMetadata,
     ) -> None:
-        beside = {_name(data): data for data in source if isinstance(data, Quotes)}
+        beside = _quotes_by_name(source)
         parts = [_with_quotes(part, beside.get(_name(part.data))) for part in parts]
         super().__init__(source, parts, settings, metadata)
         subscriptions = subscriptions_of(spec_of(settings.spec).features, [part.instrument.id for part in parts])
@@ -62,19 +63,19 @@ class FeatureMarket(Market[D]):
         self._internal = [item.bar_type for item in subscriptions if item.bar_type and item.is_internal]
 
     @classmethod
-    def events(cls, source: Sequence[Trades | Bars | Quotes]) -> list[D]:
-        traded = {_name(data) for data in source if not isinstance(data, Quotes)}
-        events = [data for data in source if not isinstance(data, Quotes) or _name(data) not in traded]
-        if not events:
+    def events(cls, source: Sequence[Trades | Bars | Quotes]) -> list[Trades | Bars | Quotes]:
+        if not source:
             raise BadData("expected data of at least 1 instrument, got none")
-        return events
+        quotes = _quotes_by_name(source)
+        traded = {_name(data) for data in source if not isinstance(data, Quotes)}
+        return [_within(data, quotes) for data in source if not isinstance(data, Quotes) or _name(data) not in traded]
 
     @classmethod
-    def check_model(cls, metadata: ModelMetadata, events: Sequence[D]) -> None:
+    def check_model(cls, metadata: ModelMetadata, events: Sequence[Trades | Bars | Quotes]) -> None:
         """Do nothing: the actor refuses a model of other features when it connects."""
 
     @classmethod
-    def part(cls, events: D, sample: Sample, definition: Definition, metadata: ModelMetadata) -> InstrumentData[D]:
+    def part(cls, events: Any, sample: Sample, definition: Definition, metadata: ModelMetadata) -> InstrumentData[Any]:
         return InstrumentData(
             data=events.between(sample.first, len(events)),
             run=conform(events, definition.instrument),
@@ -84,13 +85,13 @@ class FeatureMarket(Market[D]):
         )
 
     @staticmethod
-    def marks(data: D) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def marks(data: Trades | Bars | Quotes) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Return the prices of trades, closes of bars, and bids of quotes."""
         if isinstance(data, Bars):
             return data.ts_event, data.close
         return data.ts_init, data.bid_price if isinstance(data, Quotes) else data.price
 
-    def topic(self, part: InstrumentData[D]) -> str:
+    def topic(self, part: InstrumentData[Any]) -> str:
         instrument_id = part.instrument.id
         if isinstance(part.run, Bars):
             return f"data.bars.{bar_type(instrument_id, part.run.interval_ns)}"
@@ -105,9 +106,10 @@ class FeatureMarket(Market[D]):
         events = [event_stream(part.run, part.instrument) for part in self.parts]
         quotes = [event_stream(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
         assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
-        # At one time the venue's quotes come first, as trades met them; those that trades imply set the book after them.
-        engine.add_data_iterator("market", self._chunks([*quotes, *events, *assumed]))
-        spans = [stream.ts_init[[0, -1]].tolist() for stream in events]
+        # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
+        streams = [*quotes, *events, *assumed]
+        engine.add_data_iterator("market", self._chunks(streams))
+        spans = [stream.ts_init[[0, -1]].tolist() for stream in streams]
         engine.run(start=min(first for first, _ in spans), end=max(last for _, last in spans))
 
     def _chunks(self, streams: Sequence[Stream]) -> Iterator[list[Data]]:
@@ -120,7 +122,7 @@ class FeatureMarket(Market[D]):
                 for data in chunk
             ]
 
-    def _assumed_quotes(self, part: InstrumentData[D]) -> Stream | None:
+    def _assumed_quotes(self, part: InstrumentData[Any]) -> Stream | None:
         """Return the quotes that trades imply, or those around bars; None where there are the venue's."""
         run, instrument = part.run, part.instrument
         if part.quotes is not None or isinstance(run, Quotes):
@@ -131,16 +133,6 @@ class FeatureMarket(Market[D]):
         ts_init = np.array([quote.ts_init for quote in quotes], dtype=np.int64)
         return Stream(ts_init, lambda start, stop: quotes[start:stop])
 
-    @property
-    def venue_quotes(self) -> Quotes | None:
-        """Of one instrument's trades as `trading.backtest.tick.market.TradeMarket`; else orders meet received quotes."""
-        part = self.parts[0]
-        if len(self.parts) > 1 or not isinstance(part.run, Trades):
-            return None
-        if part.quotes is None and (part.run.ts_init > part.run.ts_event).any():
-            return implied(part.run, tick_steps(part.instrument))
-        return part.quotes
-
     def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:
         closed = {part.instrument.id: breaks(part.run) for part in self.parts if isinstance(part.run, Bars)}
         return ClosedMarkets(engine, closed).held if closed else super().hold_orders(engine)
@@ -150,12 +142,23 @@ def _name(data: Trades | Bars | Quotes) -> str:
     return engine_name(data.instrument.instrument_id).upper()
 
 
+def _quotes_by_name(source: Sequence[Trades | Bars | Quotes]) -> dict[str, Quotes]:
+    """Return the quotes by their instrument; refuse several of one."""
+    quotes = [data for data in source if isinstance(data, Quotes)]
+    by_name = {_name(data): data for data in quotes}
+    if len(by_name) < len(quotes):
+        raise BadData(f"expected quotes of different instruments, got {', '.join(map(_name, quotes))}")
+    return by_name
+
+
+def _within(data: Any, quotes: Mapping[str, Quotes]) -> Any:
+    """Return the trades or bars of their quotes' period; all data where there are no quotes beside them."""
+    beside = None if isinstance(data, Quotes) else quotes.get(_name(data))
+    return data if beside is None else within_quotes(data, beside)
+
+
 def _with_quotes(part: InstrumentData[Any], quotes: Quotes | None) -> InstrumentData[Any]:
     """Return an instrument's data with the quotes in force from its first event to its last."""
     if quotes is None or isinstance(part.run, Quotes):
         return part
-    times = part.run.ts_event if isinstance(part.run, Bars) else part.run.ts_init
-    first, stop = np.searchsorted(quotes.ts_init, times[[0, -1]], side="right")
-    if not stop or quotes.ts_event[0] > times[0]:
-        raise BadData(f"{quotes.source}: expected quotes from before the first of {part.run.source} on, got later ones")
-    return replace(part, quotes=conform(quotes.between(int(first) - 1, int(stop)), part.instrument))
+    return replace(part, quotes=quotes_in_force(quotes, part.run, part.instrument))

@@ -41,8 +41,8 @@ def _quotes(settings: FeatureBacktestSettings, result: InstrumentResult[Any]) ->
     quotes = result.data if isinstance(result.data, Quotes) else result.quotes
     if quotes is not None:
         return (
-            f"Bid and ask are those of {len(quotes):,} quotes of {quotes.source}. A market order fills at once, one tick "
-            "worse, what exceeds the quoted size two ticks worse: there is no impact."
+            f"Bid and ask are those of {len(quotes):,} quotes of {quotes.source}. A market order fills at once, one "
+            "tick worse, what exceeds the quoted size two ticks worse: there is no impact."
         )
     if isinstance(result.data, Bars):
         return f"Bars hold no quotes: bid and ask are assumed {settings.spread_bps:g} bps apart, with any size."

@@ -85,7 +85,7 @@ class RecordedTrades:
 
     def past(self, subject: InstrumentId | BarType, shift_ns: int) -> list[TradeTick]:
         """Return the trades of the warm-up; none of another instrument, and none for a type of bars."""
-        if subject != self.instruments[0].id:
+        if str(subject) != str(self.instruments[0].id):  # NautilusTrader compares a kind of names with its own alone
             return []
         return trade_ticks(shifted(self._trades.between(0, self._warm_up), shift_ns))
 
@@ -151,7 +151,7 @@ class RecordedBars:
     def past(self, subject: InstrumentId | BarType, shift_ns: int) -> list[Bar]:
         """Return the bars of the warm-up; none of another type, and none for the trades of an instrument."""
         for series, of_type in zip(self._bars, self._types, strict=True):
-            if of_type == subject:
+            if str(of_type) == str(subject):
                 return bar_objects(shifted(series.between(0, self._warm_up), shift_ns), of_type)
         return []
 

@@ -1,0 +1,90 @@
+"""Bars that are made before a run are those of NautilusTrader's engine, at the same places among the trades."""
+
+from typing import Any
+
+import pytest
+from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
+from nautilus_trader.common.actor import Actor
+from nautilus_trader.config import LoggingConfig
+from nautilus_trader.model.currencies import USD
+from nautilus_trader.model.data import Bar, BarType, TradeTick
+from nautilus_trader.model.enums import AccountType, OmsType
+from nautilus_trader.model.objects import Money
+
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.features.arrays import MarketData, load_market_data
+from nautilus_torchserve.trading.features.internal_bars import InternalBars
+from nautilus_torchserve.trading.features.stream import event_stream, merge
+from nautilus_torchserve.trading.instruments.instruments import trade_ticks
+
+KINDS = ("10-SECOND-LAST", "1-MINUTE-LAST", "7-TICK-LAST", "3-VOLUME-LAST", "100000-VALUE-LAST")
+
+
+@pytest.fixture(scope="module")
+def market() -> MarketData:
+    return load_market_data([load(None, trades=800, seed=3)])
+
+
+class Listener(Actor):
+    """Records trades and bars in the order of their receipt."""
+
+    def __init__(self, bar_type: BarType) -> None:
+        super().__init__()
+        self.bar_type = bar_type
+        self.received: list[Any] = []
+
+    def on_start(self) -> None:
+        self.subscribe_bars(self.bar_type)
+        self.subscribe_trade_ticks(self.bar_type.instrument_id)
+
+    def on_trade_tick(self, tick: TradeTick) -> None:
+        self.received.append(tick)
+
+    def on_bar(self, bar: Bar) -> None:
+        self.received.append(bar)
+
+
+def from_engine(market: MarketData, bar_type: BarType) -> list[Any]:
+    engine = BacktestEngine(BacktestEngineConfig(logging=LoggingConfig(bypass_logging=True)))
+    (trades,), (instrument,) = market.series, market.instruments
+    listener = Listener(bar_type)
+    try:
+        engine.add_venue(
+            instrument.id.venue, OmsType.NETTING, AccountType.MARGIN, starting_balances=[Money(1_000, USD)]
+        )
+        engine.add_instrument(instrument)
+        engine.add_actor(listener)
+        engine.add_data(trade_ticks(trades))
+        engine.run()
+    finally:
+        engine.dispose()
+    return listener.received
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bars_and_trades_come_in_the_engines_order(market: MarketData, kind: str) -> None:
+    (trades,), (instrument,) = market.series, market.instruments
+    bar_type = BarType.from_str(f"{instrument.id}-{kind}-INTERNAL")
+
+    streamed = [
+        data
+        for chunk in merge([event_stream(trades, instrument)], InternalBars([bar_type], [instrument]))
+        for data in chunk
+    ]
+
+    expected = from_engine(market, bar_type)
+    assert [type(data) for data in streamed] == [type(data) for data in expected]
+    assert [Bar.to_dict(data) for data in streamed if isinstance(data, Bar)] == [
+        Bar.to_dict(data) for data in expected if isinstance(data, Bar)
+    ]
+    assert sum(isinstance(data, Bar) for data in streamed) > 2
+
+
+def test_bars_that_cannot_be_made_are_refused(market: MarketData) -> None:
+    (instrument,) = market.instruments
+
+    with pytest.raises(BadSetting, match=r"expected data of ETHUSD.SIM, which ETHUSD.SIM-1-MINUTE-LAST-INTERNAL"):
+        InternalBars([BarType.from_str("ETHUSD.SIM-1-MINUTE-LAST-INTERNAL")], [instrument])
+    with pytest.raises(BadSetting, match="expected bars by time, ticks, volume or value, made of trades or quotes"):
+        InternalBars([BarType.from_str(f"{instrument.id}-5-MINUTE-LAST-INTERNAL@1-MINUTE-EXTERNAL")], [instrument])
