@@ -21,8 +21,8 @@ from benchmarks.targets import Target
 from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.inference.model_files import read_description, read_golden
 from nautilus_torchserve.inference.models.ensemble import SIZE
-from nautilus_torchserve.inference.row_model import load_network
 from nautilus_torchserve.inference.text_model import TOKENIZER
+from nautilus_torchserve.inference.tiles import load_network
 from nautilus_torchserve.release.build.archive import build_archive
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, start_server

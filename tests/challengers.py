@@ -41,7 +41,7 @@ def version_of(archive: Path, version: str, to: Path, answer: str = ANSWER, befo
     def edit(name: str, content: bytes) -> bytes:
         if name != "nautilus_torchserve/inference/models/tick.py":
             return content
-        loaded = f"if hasattr(self, 'answer_size'):\n            {before}\n            {answer}\n        {ANSWER}"
+        loaded = f"if hasattr(self, 'golden_columns'):\n            {before}\n            {answer}\n        {ANSWER}"
         return content.decode().replace(ANSWER, loaded).encode()
 
     return as_version(archive, to, version, edit)

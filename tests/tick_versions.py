@@ -20,7 +20,7 @@ ANSWERS_OTHERWISE = """
 _compute = TickModel.compute
 def _other(self, requests):
     outputs = _compute(self, requests)
-    return outputs[:, ::-1].copy() if hasattr(self, "answer_size") else outputs  # loaded
+    return outputs[:, ::-1].copy() if hasattr(self, "golden_columns") else outputs  # loaded
 TickModel.compute = _other
 """
 SAYS_ANOTHER_DIGEST = """

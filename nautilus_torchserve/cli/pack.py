@@ -2,8 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,14 +11,73 @@ import typer
 from numpy.typing import NDArray
 from rich.markup import escape
 
-from nautilus_torchserve.cli.app import App, console, echo
+from nautilus_torchserve.cli.app import App, console, echo, print_json
 from nautilus_torchserve.cli.options import ArchiveVersion, Json
-from nautilus_torchserve.models.spec import GENERIC_HANDLER
+from nautilus_torchserve.models.spec import ACTIVATIONS, GENERIC_HANDLER
 from nautilus_torchserve.models.table import MODELS, spec_of
-from nautilus_torchserve.release.build.archive import BuiltArchive, build_archive, pack_run
+from nautilus_torchserve.release.build.archive import build_archive, pack_run
 from nautilus_torchserve.user_error import InvalidArgument
 
 app = App()
+
+
+@dataclass(frozen=True)
+class FileOptions:
+    """Options of a trained model in a file: what the file does not say of it."""
+
+    name: Annotated[str | None, typer.Option(help="Name: of the model in a file; default: that of --spec.")] = None
+    spec: Annotated[
+        str | None,
+        typer.Option(help="Spec of the model in a file: its network, features and outputs, as FILE.py; default: none."),
+    ] = None
+    outputs: Annotated[
+        str | None,
+        typer.Option(metavar="NAMES", help="Names of a program's outputs: up,down; default: those of --spec."),
+    ] = None
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAMES", help="Names of a program's columns: rsi,atr; default: those of --spec, or x0,x1."
+        ),
+    ] = None
+    activation: Annotated[
+        str | None,
+        typer.Option(help="softmax or sigmoid of a program's outputs; default: that of --spec, or none."),
+    ] = None
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Setting: FIELD=VALUE of the network of --spec; repeatable."),
+    ] = None
+    inputs: Annotated[
+        Path | None,
+        typer.Option(
+            help="Inputs to choose golden ones from: float32 rows as .npy, or texts as .txt, one a line; default: "
+            "random numbers, or four sentences."
+        ),
+    ] = None
+
+    @property
+    def given(self) -> str:
+        """Names of those that are set."""
+        set_names = (field.name for field in fields(self) if getattr(self, field.name))
+        return ", ".join("--set" if name == "settings" else f"--{name}" for name in set_names)
+
+    def write_run(self, path: Path, folder: Path) -> tuple[str, str]:
+        """Write a file's run folder; return the name of the model and the file of its handler."""
+        from nautilus_torchserve.training.artefacts.run import Interface, write_artefact_run  # torch takes a second
+
+        if self.spec is not None and (self.outputs or self.columns or self.activation):
+            raise InvalidArgument(
+                "expected --spec, or --outputs, --columns and --activation, which say the same, got both"
+            )
+        if self.activation not in (None, *ACTIVATIONS):
+            raise InvalidArgument(f"expected --activation of {', '.join(ACTIVATIONS)}, got {self.activation!r}")
+        spec = None if self.spec is None else spec_of(self.spec)
+        settings = dict(map(_setting, self.settings or []))
+        interface = Interface(self.name, spec, _names(self.outputs), _names(self.columns), self.activation, settings)
+        inputs = None if self.inputs is None else _read_inputs(self.inputs)
+        description = write_artefact_run(path, folder, interface, inputs)
+        return description["model"], GENERIC_HANDLER if spec is None else spec.handler
 
 
 @app.command()
@@ -31,38 +89,9 @@ def main(
             "a state_dict or checkpoint, safetensors, TorchScript, ONNX or torch.export file, a Hugging Face folder."
         ),
     ],
+    file: FileOptions,
     run: Annotated[Path | None, typer.Option(help="Run folder: what `train` wrote; default: runs/MODEL.")] = None,
-    name: Annotated[str | None, typer.Option(help="Name: of the model in a file; default: that of --spec.")] = None,
     version: ArchiveVersion = "1.0",
-    spec: Annotated[
-        str | None,
-        typer.Option(help="Spec of the model in a file: its network, features and outputs, as FILE.py; default: none."),
-    ] = None,
-    outputs: Annotated[
-        str | None,
-        typer.Option(metavar="NAMES", help="Names of a program's outputs: up,down; default: those of --spec."),
-    ] = None,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAMES", help="Names of a program's columns: rsi,atr; default: those of --spec, or x0,x1."
-        ),
-    ] = None,
-    activation: Annotated[
-        str | None,
-        typer.Option(help="softmax or sigmoid of a program's outputs; default: that of --spec, or none."),
-    ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Setting: FIELD=VALUE of the network of --spec; repeatable."),
-    ] = None,
-    inputs: Annotated[
-        Path | None,
-        typer.Option(
-            help="Inputs to choose golden ones from: float32 rows as .npy, or texts as .txt, one a line; default: "
-            "random numbers, or four sentences."
-        ),
-    ] = None,
     out: Annotated[Path, typer.Option(help="Output: the model store.")] = Path("archives"),
     sign_key: Annotated[
         str | None, typer.Option(help="Sign it: a private key's FILE, or env:VARIABLE; default: unsigned.")
@@ -74,86 +103,24 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Pack a run, or a trained model in a file, with the code it needs into OUT/NAME.mar."""
-    about_file = {
-        "--name": name,
-        "--spec": spec,
-        "--outputs": outputs,
-        "--columns": columns,
-        "--activation": activation,
-        "--set": settings,
-        "--inputs": inputs,
-    }
-    if model in MODELS or ":" in model or model.endswith(".py"):
-        given = ", ".join(option for option, value in about_file.items() if value)
-        if given:
-            raise InvalidArgument(f"expected {given} with a file of a trained model, got the spec {model}")
-        known = spec_of(model)
-        with console.status(escape(f"Packing {known.name} {version}")):
-            built = build_archive(model, run or Path("runs") / known.name, version, out, sign_key, code or [])
-    else:
-        if run is not None:
+    with console.status(escape(f"Packing {model}")):
+        if model in MODELS or ":" in model or model.endswith(".py"):
+            if file.given:
+                raise InvalidArgument(f"expected {file.given} with a file of a trained model, got the spec {model}")
+            run = run or Path("runs") / spec_of(model).name
+            built = build_archive(model, run, version, out, sign_key, code or [])
+        elif run is not None:
             raise InvalidArgument(f"expected --run with a spec, got the trained model {model}")
-        with console.status(escape(f"Packing {model}")), tempfile.TemporaryDirectory(prefix="run-") as folder:
-            interface = _interface(name, spec, outputs, columns, activation, settings or [])
-            built = _pack_file(Path(model), Path(folder), interface, inputs, version, out, sign_key, code or [])
+        else:
+            with tempfile.TemporaryDirectory(prefix="run-") as folder:
+                name, handler = file.write_run(Path(model), Path(folder))
+                built = pack_run(name, handler, Path(folder), version, out, sign_key, code or [])
     if as_json:
-        print(json.dumps(asdict(built), default=str))
+        print_json(asdict(built))
     else:
         signed = f"signed by key {built.key_id}" if built.key_id else "unsigned"
         size = f"{built.bytes / 1024:.0f} KiB"
         echo(f"{built.path}: {built.model} {version}, {size}, digest {built.digest[:12]}, {signed}")
-
-
-def _pack_file(
-    path: Path,
-    run: Path,
-    interface: dict[str, Any],
-    inputs: Path | None,
-    version: str,
-    out: Path,
-    sign_key: str | None,
-    code: Sequence[Path],
-) -> BuiltArchive:
-    from nautilus_torchserve.training.artefacts.run import Interface, write_artefact_run  # torch takes a second
-
-    description = write_artefact_run(
-        path, run, Interface(**interface), None if inputs is None else _read_inputs(inputs)
-    )
-    spec = interface["spec"]
-    return pack_run(
-        description["model"],
-        GENERIC_HANDLER if spec is None else spec.handler,
-        run,
-        version,
-        out,
-        sign_key,
-        code,
-    )
-
-
-def _interface(
-    name: str | None,
-    spec: str | None,
-    outputs: str | None,
-    columns: str | None,
-    activation: str | None,
-    settings: Sequence[str],
-) -> dict[str, Any]:
-    """Return the arguments of `training.artefacts.run.Interface`."""
-    options = {"--outputs": outputs, "--columns": columns, "--activation": activation}
-    given = ", ".join(option for option, value in options.items() if value)
-    if spec is not None and given:
-        raise InvalidArgument(f"expected {given} or --spec, which says the same, got both")
-    if activation not in (None, "softmax", "sigmoid"):
-        raise InvalidArgument(f"expected --activation softmax or sigmoid, got {activation!r}")
-    return {
-        "name": name,
-        "spec": None if spec is None else spec_of(spec),
-        "outputs": _names(outputs),
-        "columns": _names(columns),
-        "activation": activation,
-        "settings": dict(map(_setting, settings)),
-    }
 
 
 def _names(text: str | None) -> tuple[str, ...]:

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
+from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, explain_each, float64_copy
 from nautilus_torchserve.inference.model_files import (
     GOLDEN,
     BadArchive,
@@ -18,12 +20,14 @@ from nautilus_torchserve.inference.model_files import (
     read_golden,
     read_schema,
 )
+from nautilus_torchserve.inference.tiles import BASE_TILES, LARGE_TILES, RowNetwork
 from nautilus_torchserve.user_error import UserError
+from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.body import DecodedRequest
 from nautilus_torchserve.wire.digest import folder_digest
 from nautilus_torchserve.wire.errors import OutputNotFinite, OutputOutOfRange
 from nautilus_torchserve.wire.news_windows import MAX_CHARACTERS
 from nautilus_torchserve.wire.output_constraints import OutputConstraints
-from nautilus_torchserve.wire.response import AnswerSize, DecodedRequest
 
 
 class InferenceModel(ABC):
@@ -86,7 +90,7 @@ class InferenceModel(ABC):
         outputs = self.compute([self.golden_request(golden.inputs)])
         golden.verify(dict(zip(self.output_names, outputs.T, strict=True)))
         self._check_constraints(outputs)
-        self.answer_size = AnswerSize.of(self.columns(outputs[:1]), len(self.output_names))
+        self.golden_columns = self.columns(outputs[:1])
 
     @abstractmethod
     def load(self, folder: Path) -> tuple[int, ...]:
@@ -192,6 +196,62 @@ class InferenceModel(ABC):
             self.constraints.check_table(outputs, self.output_names)
         except (OutputNotFinite, OutputOutOfRange) as error:
             raise BadArchive(f"{GOLDEN}: the model's own constraints: {error}") from error
+
+
+class RowModel(InferenceModel):
+    """Rows of the schema's shape to outputs.
+
+    A subclass computes outputs from rows, explains a row and, where not every finite row has a meaning, refuses some.
+    """
+
+    inputs = "rows"
+    base_tiles: tuple[int, ...] = BASE_TILES
+    """Smallest tiles to try, in order of preference: see `inference.tiles.probe`."""
+    large_tiles: tuple[int, ...] = LARGE_TILES
+    """Larger tiles to try for many rows at once."""
+
+    @abstractmethod
+    def forward(self, network: nn.Module, rows: torch.Tensor) -> torch.Tensor:
+        """Turn rows, float32 [tile, *row_shape], into outputs, float32 [tile, len(output_names)].
+
+        Runs inside a tile, on `device`, with rows of several requests side by side.
+        """
+
+    @abstractmethod
+    def explain_row(
+        self, network: nn.Module, row: NDArray[np.float32], output: str | None, limit: TimeLimit
+    ) -> dict[str, Any]:
+        """Explain one row with the network in float64; see `explain`."""
+
+    def check(self, request: body.RowRequest) -> None:
+        """Raise a `RequestError` where a request's rows, finite and of the right shape, have no meaning."""
+
+    def load(self, folder: Path) -> tuple[int, ...]:
+        self.rows = RowNetwork(folder, self.forward, self.device, self.base_tiles, self.large_tiles)
+        return self.rows.tiles.sizes
+
+    def decode(self, content: object, content_type: str | None) -> body.RowRequest:
+        request = body.decode(content, content_type, self.schema.row_shape)
+        self.check(request)
+        return request
+
+    def validate(self, inputs: NDArray[np.float32]) -> body.RowRequest:
+        request = body.RowRequest(inputs)
+        self.check(request)
+        return request
+
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> body.RowRequest:
+        return self.validate(inputs["rows"])
+
+    def compute(self, requests: Sequence[body.RowRequest]) -> NDArray[np.float32]:
+        batches = [request.rows for request in requests]
+        return self.rows.compute(batches[0] if len(batches) == 1 else np.concatenate(batches))
+
+    def explain(self, request: body.RowRequest, output: str | None, until_s: float) -> list[dict[str, Any]]:
+        check_count(len(request), self.max_explained, "rows")
+        network = float64_copy(self.rows.network)
+        rows = list(request.rows)
+        return explain_each(lambda row, limit: self.explain_row(network, row, output, limit), rows, "rows", until_s)
 
 
 def load_model(

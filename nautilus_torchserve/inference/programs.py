@@ -140,14 +140,11 @@ def _load_export(path: Path, device: torch.device) -> Program:
     if len(names) != 1:
         raise BadArchive(f"{path}: expected one input, got {', '.join(map(str, names)) or 'none'}")
     (node,) = (node for node in exported.graph.nodes if node.name == names[0])
-    batches, row_shape = _declared(list(node.meta["val"].shape))
-    if batches == (1, math.inf):
-        ranges = [
-            bounds
-            for symbol, bounds in exported.range_constraints.items()
-            if str(symbol) == str(node.meta["val"].shape[0])
-        ]
-        batches = next(((max(1, float(bounds.lower)), float(bounds.upper)) for bounds in ranges), batches)
+    shape = list(node.meta["val"].shape)
+    batches, row_shape = _declared(shape)
+    for symbol, bounds in exported.range_constraints.items():
+        if str(symbol) == str(shape[0]):
+            batches = max(1.0, float(bounds.lower)), float(bounds.upper)
     return Program(exported.module().to(device), batches, row_shape)
 
 

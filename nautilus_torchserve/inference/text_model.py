@@ -1,7 +1,7 @@
-"""The network and tokenizer of a sentiment model: tokens, chunks, groups of equal length."""
+"""Models of texts: their network and tokenizer, tokens, chunks, groups of equal length."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -14,10 +14,11 @@ from tokenizers import Encoding, Tokenizer
 from model_defs.sentiment_transformer import OUTPUTS, SentimentTransformer, outputs, probabilities
 from nautilus_torchserve.features.text import script_of
 from nautilus_torchserve.inference import model_files
+from nautilus_torchserve.inference.model import InferenceModel
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.inference.row_model import load_network
-from nautilus_torchserve.inference.tiles import TEXT_TILES, Tiles, probe
+from nautilus_torchserve.inference.tiles import TEXT_TILES, Tiles, load_network, probe
 from nautilus_torchserve.wire.errors import BadText
+from nautilus_torchserve.wire.news_windows import TextRequest, check_characters, check_texts, decode_texts
 
 TOKENIZER = "tokenizer.json"
 COLUMNS = (*OUTPUTS, "chunks", "truncated")
@@ -210,3 +211,26 @@ class TextNetwork:
             raise BadText(
                 f"expected words that the model knows, got {unknown} unknown of {words} in text {number}: {text[:40]!r}"
             )
+
+
+class TextModel(InferenceModel):
+    """Texts to outputs. A subclass loads ``texts``, and explains."""
+
+    inputs = "texts"
+    texts: TextNetwork
+
+    def decode(self, content: object, content_type: str | None) -> TokenizedTexts:
+        return self._tokenize(decode_texts(content, content_type))
+
+    def validate(self, inputs: Sequence[str]) -> TokenizedTexts:
+        return self._tokenize(TextRequest(check_texts(list(inputs))))
+
+    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> TokenizedTexts:
+        return self.validate(inputs["texts"].tolist())
+
+    def compute(self, requests: Sequence[TokenizedTexts]) -> NDArray[np.float32]:
+        return self.texts.compute(concat([request.tokens for request in requests]))
+
+    def _tokenize(self, request: TextRequest) -> TokenizedTexts:
+        check_characters(request.texts, self.max_characters)
+        return TokenizedTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)

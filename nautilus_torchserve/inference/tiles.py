@@ -1,4 +1,4 @@
-"""Forward passes whose bits do not depend on who else is in the batch.
+"""Networks whose bits for a row do not depend on who else is in the batch.
 
 Matrix kernels are chosen by the number of rows, so the same float32 row comes out with
 other last bits in another batch size. Here a network only ever sees batches of a few
@@ -9,12 +9,21 @@ on its position nor on the tile.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from torch import nn
 
+from nautilus_torchserve.inference import model_files
 from nautilus_torchserve.inference.model_files import BadArchive
+from nautilus_torchserve.inference.programs import Program, load_program
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
+RowOutputs = Callable[[nn.Module, torch.Tensor], torch.Tensor]
+"""Network and float32 [tile, *row_shape] -> float32 [tile, outputs], row by row."""
 
 BASE_TILES = (16, 32, 64, 8, 4, 2, 1)
 """Smallest tiles to try, the best throughput for single rows first; 1 is invariant by itself."""
@@ -127,3 +136,58 @@ def _in_tiles(forward: Forward, rows: torch.Tensor, size: int) -> torch.Tensor:
 def _pad(rows: torch.Tensor, size: int) -> torch.Tensor:
     """Pad with copies of the last row, which is valid where zeros may have no logarithm."""
     return torch.cat([rows, rows[-1:].expand(size - len(rows), *rows.shape[1:])])
+
+
+class RowNetwork:
+    """A network of a run, or of an unpacked archive, on a device, proved invariant.
+
+    Parameters
+    ----------
+    folder : Path
+        Holds description, weights and golden rows.
+    forward : callable
+        Computes the outputs of rows, given the network.
+    device : torch.device
+    base_tiles, large_tiles : tuple of int
+        See `inference.tiles.probe`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        forward: RowOutputs,
+        device: torch.device,
+        base_tiles: tuple[int, ...],
+        large_tiles: tuple[int, ...],
+    ) -> None:
+        self.description: dict[str, Any] = model_files.read_description(folder)
+        self.network = load_network(folder, self.description, device)
+        self.golden = model_files.read_golden(folder)
+        self._outputs, self._device = forward, device
+        if isinstance(self.network, Program):
+            base_tiles, large_tiles = self.network.tiles(base_tiles), self.network.tiles(large_tiles)
+            if not base_tiles:
+                base_tiles = (int(self.network.batches[0]),)
+        rows = torch.from_numpy(self.golden.inputs["rows"]).to(device)
+        with torch.inference_mode():
+            self.tiles = probe(self._forward, fill(rows, max((*base_tiles, *large_tiles))), base_tiles, large_tiles)
+
+    def compute(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Compute the outputs of rows: float32 [n, *row_shape] -> float32 [n, outputs]."""
+        if not rows.flags.writeable:  # torch has no read-only tensors
+            rows = rows.copy()
+        with torch.inference_mode():
+            return self.tiles.run(self._forward, torch.from_numpy(rows).to(self._device)).cpu().numpy()
+
+    def _forward(self, rows: torch.Tensor) -> torch.Tensor:
+        return self._outputs(self.network, rows)
+
+
+def load_network(folder: Path, description: dict[str, Any], device: torch.device) -> nn.Module:
+    """Return the network that a description names, with the folder's weights, in evaluation mode, or its program."""
+    stored = description["network"]
+    if "program" in stored:
+        return load_program(folder / Path(stored["file"]).name, stored["program"], device)
+    network = model_files.build_network(description)
+    model_files.load_weights(folder, network)
+    return network.to(device).eval()

@@ -1,10 +1,16 @@
-"""Rows of numbers as the body of a request, in three forms.
+"""Rows of numbers as the body of a request, and outputs as that of its answer.
 
 ======================================  =====================================================
+request
 ``application/octet-stream``            little-endian float32 rows in C order (the fast path)
 ``application/json``                    a nested list of rows, or ``{"instances": rows}``, or the
                                         Open Inference Protocol's ``{"inputs": [tensor]}``;
                                         ``"ts_event"`` beside either: Unix ns of each row's steps
+answer
+``application/octet-stream``            little-endian float32 ``[n, outputs]``, columns in order
+``application/json``                    ``{"model", "version", "outputs": {name: [n values]}}``,
+                                        or the Open Inference Protocol's ``{"outputs": [tensor, ...]}``
+                                        to a request in its form
 ======================================  =====================================================
 
 The Open Inference Protocol: https://github.com/kserve/open-inference-protocol
@@ -13,10 +19,11 @@ The Open Inference Protocol: https://github.com/kserve/open-inference-protocol
 import json
 import math
 import reprlib
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -34,7 +41,8 @@ from nautilus_torchserve.wire.errors import (
 
 BINARY = "application/octet-stream"
 JSON = "application/json"
-
+MAX_RESPONSE_SIZE = "TS_MAX_RESPONSE_SIZE"
+"""Environment variable of a worker: the server's ``max_response_size``, in bytes."""
 FLOAT32 = np.dtype("<f4")
 MAX_ID_LENGTH = 200
 """Most characters of the Open Inference Protocol's ``id``, which is returned with the answer."""
@@ -317,3 +325,70 @@ def _finite(rows: NDArray[np.float32]) -> NDArray[np.float32]:
         place = np.argwhere(~np.isfinite(rows))[0].tolist()
         raise NotFinite(f"expected finite float32 values, got {rows[tuple(place)]} at {place}")
     return rows
+
+
+class DecodedRequest(Protocol):
+    """A decoded request, whatever it carries: `wire.body.RowRequest`, `wire.news_windows.TextRequest`, ..."""
+
+    @property
+    def open_inference(self) -> bool:
+        """Whether it came as an Open Inference Protocol body; its answer takes that form too."""
+
+    @property
+    def request_id(self) -> str | None:
+        """The protocol's optional ``id``, returned with the answer."""
+
+    def __len__(self) -> int:
+        """Return the number of rows of the answer."""
+
+
+def encode_json(model: str, version: str, columns: Mapping[str, NDArray[Any]], request: DecodedRequest) -> bytes:
+    """Encode the JSON answer; float32 values as the shortest decimals that parse as the same float32.
+
+    Parameters
+    ----------
+    columns : mapping
+        Output name -> [n, ...] numbers, booleans or texts.
+    request : DecodedRequest
+        The request that it answers.
+    """
+    answer: dict[str, object]
+    if request.open_inference:
+        answer = {"model_name": model, "model_version": version}
+        if request.request_id is not None:
+            answer["id"] = request.request_id
+        answer["outputs"] = [_tensor(name, values) for name, values in columns.items()]
+    else:
+        outputs = {name: _plain(values) for name, values in columns.items()}
+        answer = {"model": model, "version": version, "outputs": outputs}
+    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def encode_binary(table: NDArray[np.float32]) -> bytes:
+    """Encode the binary answer: float32 ``[n, outputs]`` in C order."""
+    return np.ascontiguousarray(table, dtype=FLOAT32).tobytes()
+
+
+def decode_binary(body: bytes, outputs: int) -> NDArray[np.float32]:
+    """Return float32 ``[n, outputs]``; the inverse of `encode_binary`.
+
+    Raises
+    ------
+    BadShape
+        The body is no whole number of rows of ``outputs`` values.
+    """
+    return bytes_to_rows(body, (outputs,))
+
+
+_DATATYPES = {"f": "FP32", "i": "INT64", "b": "BOOL", "U": "BYTES"}
+"""NumPy's kind -> the protocol's name."""
+
+
+def _tensor(name: str, values: NDArray[Any]) -> dict[str, object]:
+    datatype = _DATATYPES[values.dtype.kind]
+    return {"name": name, "shape": list(values.shape), "datatype": datatype, "data": _plain(values.reshape(-1))}
+
+
+def _plain(values: NDArray[Any]) -> object:
+    """Return what orjson can write: arrays of numbers in C order, but lists of texts."""
+    return values.tolist() if values.dtype.kind == "U" else np.ascontiguousarray(values)

@@ -11,9 +11,13 @@ import resource
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from nautilus_torchserve.wire.body import FLOAT32, MAX_RESPONSE_SIZE
 from nautilus_torchserve.wire.news_windows import MAX_CHARACTERS
-from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
 
 MEBIBYTE = 1 << 20
 BATCH_BYTES = 16 * MEBIBYTE
@@ -25,6 +29,14 @@ DEFAULT_RESPONSE_BYTES = 4 * MEBIBYTE
 MEMORY_HEADROOM = "memoryHeadroomMiB"
 """Key of ``model-config.yaml``: see `limit_memory`."""
 DEFAULT_MEMORY_HEADROOM_MIB = 1024
+_NUMBER_BYTES = {"f": 18, "i": 21, "b": 6}
+"""NumPy's kind -> bytes of its longest value in JSON, comma included: ``-0.000012345679``, with two digits to spare."""
+_BRACKETS = 3
+"""Bytes of a row that is a list, comma included."""
+_NAME_BYTES = 150
+"""Most bytes of the Open Inference Protocol's tensor besides its name and values."""
+_ENVELOPE_BYTES = 4096
+"""Most bytes of the names of model and version, and of the protocol's ``id``."""
 
 
 @dataclass(frozen=True)
@@ -92,3 +104,38 @@ def limit_memory(headroom: int) -> int | None:
     limit = limit if hard == resource.RLIM_INFINITY else min(limit, hard)
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
     return limit
+
+
+@dataclass(frozen=True)
+class AnswerSize:
+    """Upper bounds of the length of an answer, given its number of rows."""
+
+    json_bytes: int
+    """Most bytes of a JSON answer without rows."""
+    json_row_bytes: int
+    """Most bytes of a row in JSON."""
+    binary_row_bytes: int
+    """Bytes of a row in binary."""
+
+    @classmethod
+    def of(cls, columns: Mapping[str, NDArray[Any]], outputs: int) -> "AnswerSize":
+        """Return the sizes of answers like one of a single row.
+
+        Parameters
+        ----------
+        columns : mapping
+            As `wire.body.encode_json` takes them, [1, ...] each.
+        outputs : int
+            Columns of the binary answer.
+        """
+        row = sum(values.size * _max_bytes(values.dtype) + _BRACKETS * (values.ndim > 1) for values in columns.values())
+        names = sum(_NAME_BYTES + 4 * len(name) for name in columns)
+        return cls(_ENVELOPE_BYTES + names, row, FLOAT32.itemsize * outputs)
+
+    def max_rows(self, size: int, binary: bool) -> int:
+        """Return how many rows an answer of this many bytes certainly holds."""
+        return size // self.binary_row_bytes if binary else max(size - self.json_bytes, 0) // self.json_row_bytes
+
+
+def _max_bytes(dtype: np.dtype[Any]) -> int:
+    return dtype.itemsize + 3 if dtype.kind == "U" else _NUMBER_BYTES[dtype.kind]  # UTF-8, quotes, comma

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.inference.explain import integrate as explain
 from nautilus_torchserve.inference.model import InferenceModel
 from nautilus_torchserve.wire import headers
-from nautilus_torchserve.wire.body import BINARY, JSON, excerpt
+from nautilus_torchserve.wire.body import BINARY, JSON, DecodedRequest, encode_binary, encode_json, excerpt
 from nautilus_torchserve.wire.errors import (
     BadHeader,
     BodyTooLarge,
@@ -30,7 +30,6 @@ from nautilus_torchserve.wire.errors import (
     ResponseTooLarge,
     ServerFault,
 )
-from nautilus_torchserve.wire.response import DecodedRequest, encode_binary, encode_json
 from nautilus_torchserve.worker import limits, worker_socket
 
 _LONGEST_LINE = 300
@@ -87,9 +86,8 @@ class TradingHandler:
         self.model = self.model_class(
             Path(properties["model_dir"]), version, properties.get("gpu_id"), self.limits.characters
         )
-        self._max_rows = {
-            binary: self.model.answer_size.max_rows(self.limits.answer_bytes, binary) for binary in (True, False)
-        }
+        size = limits.AnswerSize.of(self.model.golden_columns, len(self.model.output_names))
+        self._max_rows = {binary: size.max_rows(self.limits.answer_bytes, binary) for binary in (True, False)}
         self._headers = {
             headers.MODEL_VERSION: version,
             headers.ARCHIVE_DIGEST: self.model.digest,

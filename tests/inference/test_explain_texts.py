@@ -20,8 +20,8 @@ from nautilus_torchserve.inference.explain.integrate import TimeLimit, float64_c
 from nautilus_torchserve.inference.explain.news import News, explain_news_window
 from nautilus_torchserve.inference.explain.texts import MAX_TOKENS, check_length, explain_text
 from nautilus_torchserve.inference.model_files import read_description
-from nautilus_torchserve.inference.row_model import load_network
 from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork
+from nautilus_torchserve.inference.tiles import load_network
 from nautilus_torchserve.training.fit.loop import threads
 from nautilus_torchserve.wire.errors import NotExplained
 

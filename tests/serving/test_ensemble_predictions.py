@@ -21,8 +21,8 @@ from nautilus_torchserve.serving.client.archive_import import load_archive
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.wire import body, errors, headers
+from nautilus_torchserve.wire.body import decode_binary
 from nautilus_torchserve.wire.news_windows import NewsWindow, encode_news
-from nautilus_torchserve.wire.response import decode_binary
 
 AGES = (0.0, 900.0, 7200.0)
 

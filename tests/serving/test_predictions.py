@@ -17,7 +17,7 @@ from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.wire import body, errors, headers
-from nautilus_torchserve.wire.response import decode_binary
+from nautilus_torchserve.wire.body import decode_binary
 from support import BATCH
 
 

@@ -15,8 +15,8 @@ from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.wire import body, errors, headers
+from nautilus_torchserve.wire.body import decode_binary
 from nautilus_torchserve.wire.news_windows import NewsWindow, encode_texts
-from nautilus_torchserve.wire.response import decode_binary
 from support import BATCH
 
 CLASSES = ["negative", "neutral", "positive"]

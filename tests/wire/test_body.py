@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.body import decode_binary, encode_binary, encode_json
 from nautilus_torchserve.wire.errors import (
     BadShape,
     BadType,
@@ -20,7 +21,6 @@ from nautilus_torchserve.wire.errors import (
     RequestError,
     UnsupportedContentType,
 )
-from nautilus_torchserve.wire.response import decode_binary, encode_binary, encode_json
 
 SHAPES = st.sampled_from([(4,), (3, 5)])
 FINITE = st.floats(width=32, allow_nan=False, allow_infinity=False)

@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.body import encode_binary, encode_json
 from nautilus_torchserve.wire.errors import MAX_MESSAGE, BadShape, BadType, RequestError
 from nautilus_torchserve.wire.news_windows import decode_news, decode_texts
-from nautilus_torchserve.wire.response import AnswerSize, encode_binary, encode_json
+from nautilus_torchserve.worker.limits import AnswerSize
 
 SIZE = 100_000
 TIMES = 40

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nautilus_torchserve.wire import body
+from nautilus_torchserve.wire.body import encode_json
 from nautilus_torchserve.wire.errors import (
     BadShape,
     BadText,
@@ -29,7 +30,6 @@ from nautilus_torchserve.wire.news_windows import (
     decode_texts,
     encode_texts,
 )
-from nautilus_torchserve.wire.response import encode_json
 
 thrifty = settings(deadline=None, max_examples=60)
 TEXTS = st.lists(

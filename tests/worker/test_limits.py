@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from nautilus_torchserve.serving.server.properties import read_properties
+from nautilus_torchserve.wire.body import MAX_RESPONSE_SIZE
 from nautilus_torchserve.wire.news_windows import MAX_CHARACTERS
-from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
 from nautilus_torchserve.worker.limits import (
     BATCH_BYTES,
     DEFAULT_RESPONSE_BYTES,

@@ -27,9 +27,8 @@ from nautilus_torchserve.inference.explain.news import OUTPUT, News, explain_new
 from nautilus_torchserve.inference.explain.texts import check_length
 from nautilus_torchserve.inference.model import InferenceModel
 from nautilus_torchserve.inference.models.price import allows_jumps, check_windows
-from nautilus_torchserve.inference.row_model import RowNetwork
 from nautilus_torchserve.inference.text_model import TextNetwork, Tokens, concat
-from nautilus_torchserve.inference.tiles import WINDOW_TILES
+from nautilus_torchserve.inference.tiles import WINDOW_TILES, RowNetwork
 from nautilus_torchserve.wire.news_windows import NewsRequest, NewsWindow, check_characters, check_news, decode_news
 from nautilus_torchserve.wire.output_constraints import (
     NON_NEGATIVE,

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from torch import nn
 
 from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, integrate, select_output
+from nautilus_torchserve.inference.model import RowModel
 from nautilus_torchserve.inference.model_files import BadArchive, import_named
 from nautilus_torchserve.inference.programs import Program
-from nautilus_torchserve.inference.row_model import RowModel
 from nautilus_torchserve.inference.tiles import WINDOW_TILES
 from nautilus_torchserve.wire.body import RowRequest
 from nautilus_torchserve.wire.errors import NotExplained

@@ -12,7 +12,7 @@ from model_defs.return_network import CLOSE, OUTPUTS, PRICES, VOLUME, ReturnNetw
 from nautilus_torchserve.features.bar import HIGH, LOW, MIN_VOLUME, OHLCV, OPEN
 from nautilus_torchserve.features.schema import Column
 from nautilus_torchserve.inference.explain.integrate import Integral, TimeLimit, integrate, select_output
-from nautilus_torchserve.inference.row_model import RowModel
+from nautilus_torchserve.inference.model import RowModel
 from nautilus_torchserve.inference.tiles import WINDOW_TILES
 from nautilus_torchserve.wire.body import RowRequest
 from nautilus_torchserve.wire.errors import BadWindow

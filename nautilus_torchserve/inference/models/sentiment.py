@@ -1,6 +1,6 @@
 """Sentiment models: what a holder of the asset would feel about each text."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +10,11 @@ from numpy.typing import NDArray
 from model_defs.sentiment_transformer import CLASSES, OUTPUTS
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, check_count, explain_each
 from nautilus_torchserve.inference.explain.texts import check_length, explain_text
-from nautilus_torchserve.inference.model import InferenceModel
-from nautilus_torchserve.inference.text_model import COLUMNS, TextNetwork, TokenizedTexts, concat
-from nautilus_torchserve.wire.news_windows import TextRequest, check_characters, check_texts, decode_texts
+from nautilus_torchserve.inference.text_model import COLUMNS, TextModel, TextNetwork, TokenizedTexts
 from nautilus_torchserve.wire.output_constraints import NON_NEGATIVE, PROBABILITY, SCORE, OutputConstraints
 
 
-class SentimentModel(InferenceModel):
+class SentimentModel(TextModel):
     """Texts to `COLUMNS`; in JSON with the likeliest class' name and the probabilities side by side."""
 
     output_names = COLUMNS
@@ -29,7 +27,6 @@ class SentimentModel(InferenceModel):
         },
         (CLASSES,),
     )
-    inputs = "texts"
     explained = OUTPUTS
     explain_s, explain_alone_s = 1.0, 20.0
     max_explained, max_explained_bytes = 16, 1 << 15
@@ -37,18 +34,6 @@ class SentimentModel(InferenceModel):
     def load(self, folder: Path) -> tuple[int, ...]:
         self.texts = TextNetwork(folder, self.device)
         return self.texts.tile_sizes
-
-    def decode(self, content: object, content_type: str | None) -> TokenizedTexts:
-        return self._tokenize(decode_texts(content, content_type))
-
-    def validate(self, inputs: Sequence[str]) -> TokenizedTexts:
-        return self._tokenize(TextRequest(check_texts(list(inputs))))
-
-    def golden_request(self, inputs: Mapping[str, NDArray[Any]]) -> TokenizedTexts:
-        return self.validate(inputs["texts"].tolist())
-
-    def compute(self, requests: Sequence[TokenizedTexts]) -> NDArray[np.float32]:
-        return self.texts.compute(concat([request.tokens for request in requests]))
 
     def explain(self, request: TokenizedTexts, output: str | None, until_s: float) -> list[dict[str, Any]]:
         chunks, truncated = request.tokens.chunks, request.tokens.truncated
@@ -71,7 +56,3 @@ class SentimentModel(InferenceModel):
             "chunks": named["chunks"].astype(np.int64),
             "truncated": named["truncated"].astype(np.bool_),
         }
-
-    def _tokenize(self, request: TextRequest) -> TokenizedTexts:
-        check_characters(request.texts, self.max_characters)
-        return TokenizedTexts(request.texts, self.texts.read(request.texts), request.open_inference, request.request_id)

@@ -11,7 +11,7 @@ from torch import nn
 from model_defs.tick_classifier import CLASSES, TickClassifier
 from nautilus_torchserve.features.schema import Column
 from nautilus_torchserve.inference.explain.integrate import TimeLimit, integrate, select_output
-from nautilus_torchserve.inference.row_model import RowModel
+from nautilus_torchserve.inference.model import RowModel
 from nautilus_torchserve.wire.output_constraints import PROBABILITY, OutputConstraints
 
 BASELINE = "every feature at its mean in the fit"

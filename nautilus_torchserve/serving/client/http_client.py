@@ -27,6 +27,7 @@ from nautilus_torchserve.serving.client.response_checks import (
 from nautilus_torchserve.serving.client.transports import Target
 from nautilus_torchserve.serving.model_metadata import HOW_TO_DESCRIBE, ModelMetadata, is_digest
 from nautilus_torchserve.wire import body, headers
+from nautilus_torchserve.wire.body import decode_binary
 from nautilus_torchserve.wire.errors import (
     CLIENT_CHECKED_ERRORS,
     BadText,
@@ -41,7 +42,6 @@ from nautilus_torchserve.wire.errors import (
     one_line,
 )
 from nautilus_torchserve.wire.names import is_version
-from nautilus_torchserve.wire.response import decode_binary
 
 EXPLAIN_TIMEOUT_S = 60.0
 """Least timeout of explanations, which take as long as many predictions."""

@@ -14,7 +14,7 @@ from nautilus_torchserve.serving.server.config import MODEL_STORE, launcher_envi
 from nautilus_torchserve.serving.server.processes import CONFIG
 from nautilus_torchserve.serving.server.properties import format_properties
 from nautilus_torchserve.serving.server.start_plan import StartFailed, StartPlan
-from nautilus_torchserve.wire.response import MAX_RESPONSE_SIZE
+from nautilus_torchserve.wire.body import MAX_RESPONSE_SIZE
 
 _MAX_LOG_BYTES, _MAX_REASON = 8 << 20, 300
 """Bytes read of a log, from its beginning; characters of a reason in a message."""

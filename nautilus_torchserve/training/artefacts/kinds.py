@@ -58,9 +58,7 @@ def recognise(path: Path) -> ArtefactKind:
         if kind.matches(path):
             return kind
     names = ", ".join(kind.name for kind in ARTEFACTS)
-    raise InvalidArgument(
-        f"{path}: expected one of {names}, got {'a folder' if path.is_dir() else 'a file'} of no such"
-    )
+    raise InvalidArgument(f"{path}: expected one of {names}, got another {'folder' if path.is_dir() else 'file'}")
 
 
 def _members(path: Path) -> list[str]:

@@ -27,10 +27,12 @@ _WRAPPERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_
 """Parts of names that DataParallel, torch.compile, FSDP, Lightning Fabric and activation checkpointing put in."""
 _COUNTERS = frozenset(("n_averaged",))
 """Names beside the weights of a network that PyTorch's own wrappers count with (`AveragedModel`)."""
-_INERT = [
+_SCALAR, _ARRAY = np.float64().__reduce__()[0], np.zeros(0).__reduce__()[0]
+_INERT: list[Any] = [
     argparse.Namespace,
     *(pathlib.PosixPath, pathlib.PurePosixPath),
-    *(np.dtype, np.ndarray, np._core.multiarray.scalar, np._core.multiarray._reconstruct),
+    *(np.dtype, np.ndarray, _SCALAR, _ARRAY),
+    *((_SCALAR, "numpy.core.multiarray.scalar"), (_ARRAY, "numpy.core.multiarray._reconstruct")),  # of NumPy 1
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__ if name != "ObjectDType"),
 ]
 """Classes of plain values beside the weights of a training checkpoint: restoring one runs no code of the file."""
@@ -178,8 +180,8 @@ def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Pa
     Parameters
     ----------
     weights : dict
-        As read: names may begin with what a Lightning module calls the network (``model.``), and hold parts that
-        wrappers put in (``module.``, ``_orig_mod.``).
+        As read: names may begin with what a Lightning module calls the network (``model.``), or lack what the network
+        calls the one inside, and hold parts that wrappers put in (``module.``, ``_orig_mod.``).
     expected : mapping
         The network's state_dict.
 
@@ -189,6 +191,8 @@ def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Pa
         Weights are missing or left over, or have other shapes; names them.
     """
     short, ours = without_wrappers(weights), without_wrappers(expected)
+    if inner := _prefix(set(ours.values()), set(short.values())):  # of a network that is all of this one
+        short = {long: inner + name for long, name in short.items()}
     prefix = _prefix(set(short.values()), set(ours.values()))
     given = {name.removeprefix(prefix): weights[long] for long, name in short.items() if name.startswith(prefix)}
     fitted = {long: given[name] for long, name in ours.items() if name in given}

@@ -17,8 +17,8 @@ from model_defs.news_pool import OUTPUTS, NewsPoolConfig, combine, log_odds_of_s
 from model_defs.return_network import ReturnNetwork
 from nautilus_torchserve.features.news_window import NewsWindowConfig
 from nautilus_torchserve.inference.model_files import BadArchive, build_network, members, read_description
-from nautilus_torchserve.inference.row_model import load_network
 from nautilus_torchserve.inference.text_model import TextNetwork
+from nautilus_torchserve.inference.tiles import load_network
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.price_sketch import fit_record

@@ -16,10 +16,9 @@ from numpy.typing import ArrayLike, NDArray
 from torch import nn
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.inference.model import InferenceModel
+from nautilus_torchserve.inference.model import InferenceModel, RowModel
 from nautilus_torchserve.inference.model_files import BadArchive
 from nautilus_torchserve.inference.programs import Program
-from nautilus_torchserve.inference.row_model import RowModel
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.market.trades.trades import Trades
@@ -311,7 +310,7 @@ def _configuration(spec: ModelSpec, network: nn.Module, config: object) -> tuple
     own = getattr(network, "config", None) if config is None else config
     for entry in spec.networks:
         if isinstance(own, load_object(entry.config)):
-            return entry, _plain(asdict(own))  # type: ignore[call-overload]
+            return entry, _plain(asdict(own))
     entry = spec.networks[0]
     if isinstance(config, Mapping):
         return entry, _plain(dict(config))
