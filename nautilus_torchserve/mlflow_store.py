@@ -1,7 +1,7 @@
 """The MLflow store that training runs and registered versions go into: an SQLite file unless a server is named.
 
-Importing this, before anybody imports MLflow, turns off what MLflow sends to its makers and prints,
-and keeps requests to a server on this machine off proxies; what the user has set in the environment stays.
+Importing this module before MLflow turns off MLflow's telemetry and console output, and keeps requests to a server on
+this machine off proxies; what the user has set in the environment stays.
 """
 
 import logging
@@ -31,42 +31,42 @@ DATABASE = "mlflow.db"
 ARTIFACTS = "mlflow-artifacts"
 _SQLITE = "sqlite:///"
 _DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
-"""Stores that MLflow asks without a server."""
+"""Stores that MLflow opens without a server."""
 _LOCK_TIMEOUT_S = 20.0
 _DEFAULTS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "DO_NOT_TRACK": "true",
-    "MLFLOW_LOGGING_LEVEL": "WARNING",  # at INFO it tells how it makes its tables
+    "MLFLOW_LOGGING_LEVEL": "WARNING",  # at INFO it logs how it makes its tables
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout belongs to --json
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # scripts show their own
 }
 _S3_ERRORS = {"boto3.exceptions": ("Boto3Error",), "botocore.exceptions": ("BotoCoreError", "ClientError")}
-_HASTY = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-"""With MLflow's own values, good ones in the middle of a fit, a server that is not there costs four minutes."""
+_FAIL_FAST = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+"""With MLflow's defaults, right in the middle of a fit, an unreachable server costs four minutes."""
 
-for _variable, _value in _DEFAULTS.items():  # before anybody imports MLflow; what the user has set stays
+for _variable, _value in _DEFAULTS.items():  # before MLflow is imported; what the user has set stays
     os.environ.setdefault(_variable, _value)
 exempt_loopback()
 
 
 class TrackingFailed(UserError):
-    """A tracking store that cannot be opened, or did not take what was to be kept."""
+    """A tracking store that cannot be opened, or that refuses a value or a file."""
 
 
 def tracking_store(runs: Path) -> str:
-    """The store's URI: MLFLOW_TRACKING_URI where it is set, else the SQLite file in ``runs``."""
+    """Return the store's URI: MLFLOW_TRACKING_URI where it is set, else the SQLite file in ``runs``."""
     return os.environ.get(URI_VARIABLE) or f"{_SQLITE}{runs.resolve() / DATABASE}"
 
 
 def registry_store(runs: Path) -> str:
-    """The URI of the store of registered versions: MLFLOW_REGISTRY_URI where it is set, else that of runs."""
+    """Return the URI of the store of registered versions: MLFLOW_REGISTRY_URI if set, else `tracking_store`."""
     return os.environ.get(REGISTRY_VARIABLE) or tracking_store(runs)
 
 
 def open_store(store: str, registry: str | None = None) -> "MlflowClient":
-    """A client of the store; an SQLite store is made where it is not there. Use within :func:`typed_errors`.
+    """Return a client of the store; an SQLite store is made if missing. Use within `typed_errors`.
 
-    ``registry`` is the store of registered versions, ``store`` itself when it is left out.
+    ``registry`` is the store of registered versions; default: ``store``.
     """
     for uri in {store, registry or store}:
         if database := database_file(uri):
@@ -77,15 +77,15 @@ def open_store(store: str, registry: str | None = None) -> "MlflowClient":
 
 
 def experiment_id(client: "MlflowClient", store: str, name: str) -> str:
-    """The id of what MLflow groups runs by; made where it is not there.
+    """Return the id of an experiment, which is made if missing.
 
-    Files go where MLFLOW_DEFAULT_ARTIFACT_ROOT says, else those of an SQLite store beside its database; a server
-    decides by itself.
+    Its files go to MLFLOW_DEFAULT_ARTIFACT_ROOT where that is set, else those of an SQLite store beside its database;
+    a server decides by itself.
 
     Raises
     ------
     TrackingFailed
-        Another database and no word where files go: MLflow would put them into the working directory.
+        Another database without MLFLOW_DEFAULT_ARTIFACT_ROOT: MLflow would put files into the working directory.
     """
     from mlflow.exceptions import MlflowException
 
@@ -108,11 +108,11 @@ def _files_of(store: str, experiment: str) -> str | None:
         return f"{root.rstrip('/')}/{experiment}" if "://" in root else (Path(root).resolve() / experiment).as_uri()
     if database := database_file(store):
         return (database.parent / ARTIFACTS / experiment).as_uri()
-    raise TrackingFailed(f"{shown(store)}: expected {FILES_VARIABLE} to say where files of runs go, got none")
+    raise TrackingFailed(f"{redact(store)}: expected {FILES_VARIABLE} to say where files of runs go, got none")
 
 
 def database_file(store: str) -> Path | None:
-    """The file of an SQLite store, None for another store."""
+    """Return the file of an SQLite store; None for another store."""
     if not store.startswith(_SQLITE):
         return None
     if unfit := sorted(set(store) & set("%?")):  # MLflow reads them as escapes in one place and not in another
@@ -121,16 +121,16 @@ def database_file(store: str) -> Path | None:
 
 
 def _make_database(path: Path) -> None:
-    """Make a new database, or prove that the one there can be written.
+    """Make a new database, or check that the existing one can be written.
 
-    MLflow builds its tables in some forty steps and cannot go on from the middle, nor build them
-    from two processes at once. So they are built in a folder of their own, and the finished file gets its
+    MLflow builds its tables in some forty steps and cannot continue after an interruption, nor build them
+    from two processes at once. So they are built in a temporary folder, and the finished file is moved to its
     place in one step, unless another process was faster.
 
     Raises
     ------
     OSError, sqlite3.Error
-        With these MLflow would try again for minutes.
+        MLflow would retry after these for minutes.
     """
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -154,14 +154,14 @@ def _build_tables(database: Path, artifacts: Path) -> None:
 
 @contextmanager
 def typed_errors(store: str, what: str) -> Iterator[None]:
-    """Any error of the store inside becomes `TrackingFailed`, which names the store and what it did not take."""
+    """Raise any error of the store inside as `TrackingFailed`, which names the store and what failed: ``what``."""
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # it logs a traceback with each such error
     try:
         yield
     except Exception as error:
         if isinstance(error, TrackingFailed) or not isinstance(error, _store_errors()):
             raise
-        raise TrackingFailed(shown(f"{store}: the store did not take {what}: {error}")) from error
+        raise TrackingFailed(redact(f"{store}: the store failed on {what}: {error}")) from error
 
 
 def _store_errors() -> tuple[type[Exception], ...]:
@@ -178,13 +178,13 @@ def _store_errors() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def hasty() -> Iterator[None]:
-    """Inside, a server that is not there is given up on in seconds: nothing has been fitted yet that could be lost.
+def fail_fast() -> Iterator[None]:
+    """Give up on an unreachable server within seconds inside: nothing has been fitted yet that could be lost.
 
-    What the user has set of `_HASTY` stays.
+    What the user has set of `_FAIL_FAST` stays.
     """
-    added = [name for name in _HASTY if name not in os.environ]
-    os.environ.update({name: _HASTY[name] for name in added})
+    added = [name for name in _FAIL_FAST if name not in os.environ]
+    os.environ.update({name: _FAIL_FAST[name] for name in added})
     try:
         yield
     finally:
@@ -192,6 +192,6 @@ def hasty() -> Iterator[None]:
             os.environ.pop(name, None)
 
 
-def shown(text: str) -> str:
-    """A URI, or a text with one, without a user's name and password."""
+def redact(text: str) -> str:
+    """Return a URI, or a text with one, without user name and password."""
     return re.sub(r"//[^/@]+@", "//", text)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,7 +20,7 @@ from hypothesis import settings
 
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, find_server, start_server
 from nautilus_torchserve.wire.loopback import exempt_loopback
-from support import BATCH, PROJECT, SECRETS, run_script
+from support import BATCH, PROJECT, SECRETS, call_script
 
 exempt_loopback()  # tests use clients of all kinds on this machine
 
@@ -32,16 +33,28 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
-    """Give each process whole files, but of the documentation's tests, which are minutes long, whole pages."""
+    """Give each process whole files, but of the documentation's tests, which are minutes long, whole pages.
+
+    Files that use `news_server`, whose models take the longest to load, go to the same process.
+    """
     if config.getvalue("dist") != "loadfile":
         return None
     from xdist.scheduler import LoadFileScheduling
 
-    class ByFileOrPage(LoadFileScheduling):
+    class ByFilePageOrServer(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return nodeid.partition(": ")[0] if "test_readme.py" in nodeid else super()._split_scope(nodeid)
+            path = nodeid.partition("::")[0]
+            if path == "tests/test_readme.py":
+                return nodeid.partition("[")[2].partition(": ")[0] or nodeid
+            return "news_server" if uses_news_server(path) else path
 
-    return ByFileOrPage(config, log)
+    return ByFilePageOrServer(config, log)
+
+
+@cache
+def uses_news_server(path: str) -> bool:
+    """Return whether a file of tests names this fixture."""
+    return "news_server" in (PROJECT / path).read_text()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -96,8 +109,8 @@ def tick_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tick classifier trained on a small simulated market."""
     pytest.importorskip("torch")
     run = tmp_path_factory.mktemp("runs") / "tick"
-    result = run_script(PROJECT / "scripts/train.py", "tick", "--trades", "6000", "--epochs", "3", "--out", run)
-    assert result.returncode == 0, result.stderr
+    result = call_script("scripts/train.py", "tick", "--trades", "6000", "--epochs", "3", "--out", run)
+    assert result.exit_code == 0, result.stderr
     return run
 
 

@@ -11,9 +11,10 @@ import pytest
 from support import PROJECT
 
 LIBRARY = "nautilus_torchserve"
-FOUNDATION = {"bundle", "code_version", "files", "user_error"}
+FOUNDATION = {"backlog", "bundle", "code_version", "files", "user_error"}
 """What every part of the library may import."""
 BELOW: dict[str, set[str]] = {
+    "backlog": {"user_error"},
     "bundle": set(),
     "code_version": set(),
     "user_error": set(),

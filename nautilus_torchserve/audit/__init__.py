@@ -1,1 +1,1 @@
-"""Every question, decision, order and fill of a run, kept append-only, and read again."""
+"""Audit log: every request, decision, order and fill of a run, appended and never changed."""

@@ -23,20 +23,16 @@ _TYPES: dict[Any, pa.DataType] = {
 """A field's type -> its column's."""
 
 
-_SCHEMAS = {
+SCHEMAS = {
     kind: pa.schema([pa.field(field.name, _TYPES[field.type], nullable=False) for field in fields(kind)])
     for kind in KINDS
 }
-
-
-def arrow_schema(kind: type[Record]) -> pa.Schema:
-    """Return the schema of a kind: one column a field, in their order."""
-    return _SCHEMAS[kind]
+"""Kind of record -> its schema: one column a field, in their order."""
 
 
 def as_batch(records: Sequence[Record]) -> pa.RecordBatch:
-    """Return records of one kind as a batch of `arrow_schema`."""
-    schema = arrow_schema(type(records[0]))
+    """Return records of one kind as a batch, see `SCHEMAS`."""
+    schema = SCHEMAS[type(records[0])]
     columns = []
     for column in schema:
         values: list[Any] = [getattr(record, column.name) for record in records]

@@ -74,6 +74,8 @@ class Chain:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.path = folder / FOLDER / FILE
+        self.last_hash: str | None = None
+        """Hash of the last entry that was appended here; None before the first."""
 
     def sizes_of(self, segment: str) -> Path:
         """Return the path of a segment's sidecar."""
@@ -100,8 +102,8 @@ class Chain:
         finally:
             os.close(descriptor)
 
-    def append(self, *entries: Entry) -> str:
-        """Append entries and wait until the disk has them; return the hash of the last. To be called under `locked`.
+    def append(self, *entries: Entry) -> None:
+        """Append entries and wait until the disk has them. To be called under `locked`.
 
         What a crash left of a line that was not written to its end is removed first.
 
@@ -130,7 +132,7 @@ class Chain:
             except OSError:
                 os.truncate(self.path, end)
                 raise
-        return line_hash
+        self.last_hash = line_hash
 
     def lines(self) -> list[Line]:
         """Read all lines, damaged ones too; what lacks its end of line is damaged as well.

@@ -1,6 +1,5 @@
 """A log in a folder of Parquet files, one folder a kind of record."""
 
-import fcntl
 import logging
 import time
 from collections.abc import Iterator, Sequence
@@ -10,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from nautilus_torchserve.audit.arrow_tables import arrow_schema, from_rows
+from nautilus_torchserve.audit.arrow_tables import SCHEMAS, from_rows
 from nautilus_torchserve.audit.chain import Chain, Entry, file_sha256, now
 from nautilus_torchserve.audit.records import KINDS, LogFailed, R, Record, UnfitRecord
 from nautilus_torchserve.audit.segment import (
@@ -23,6 +22,7 @@ from nautilus_torchserve.audit.segment import (
     segment_name,
     write_part,
 )
+from nautilus_torchserve.files.lock import try_lock
 
 MOST_ROWS = 100_000
 MOST_BYTES = 64 << 20
@@ -44,8 +44,6 @@ class ParquetLog:
     most_rows : int
         Records in a file.
     """
-
-    last_hash: str | None = None
 
     def __init__(self, folder: Path, most_rows: int = MOST_ROWS) -> None:
         self.name = str(folder)
@@ -97,8 +95,13 @@ class ParquetLog:
         except (OSError, pa.ArrowException, ValueError) as error:  # ValueError: a column of other values
             reason = f"{error}"[:200]
             raise LogFailed(f"{self._folder}: expected {kind.kind} that can be read, got: {reason}") from error
-        table = pa.concat_tables([arrow_schema(kind).empty_table(), *tables])
+        table = pa.concat_tables([SCHEMAS[kind].empty_table(), *tables])
         return from_rows(kind, table.sort_by([("run_id", "ascending"), ("seq", "ascending")]).to_pylist())
+
+    @property
+    def last_hash(self) -> str | None:
+        """See `audit.records.AuditLog.last_hash`."""
+        return self._chain.last_hash
 
     def close(self) -> None:
         """Make Parquet files of all that is open."""
@@ -112,7 +115,7 @@ class ParquetLog:
             self._begin_chain()
             number = self._numbers[kind] = self._numbers.get(kind, 0) + 1
             path = folder / f"{run_id}-{number:05d}{OPEN}"
-            self._segments[kind] = Segment(path, kind, self._chain, self._on_entry)
+            self._segments[kind] = Segment(path, kind, self._chain)
             self._begun[kind] = time.monotonic()
         return self._segments[kind]
 
@@ -127,9 +130,6 @@ class ParquetLog:
             if adopted:
                 self._chain.append(*adopted)
                 _log.warning("%s: %d files from before it had a chain are in it now", self._folder, len(adopted))
-
-    def _on_entry(self, line_hash: str) -> None:
-        self.last_hash = line_hash
 
     def _roll(self, kind: type[Record]) -> None:
         try:
@@ -150,7 +150,7 @@ class ParquetLog:
             except FileNotFoundError:  # became a Parquet file between the look and the reading
                 table = pq.read_table(path.with_suffix(WHOLE))
             if table.num_rows:
-                yield table.filter(condition).cast(arrow_schema(kind))
+                yield table.filter(condition).cast(SCHEMAS[kind])
 
     def _files(self, kind: type[Record], pattern: str) -> list[Path]:
         folder = self._folder / kind.kind
@@ -163,9 +163,7 @@ def _existing(folder: Path) -> Iterator[Entry]:
     """Yield an entry for each file that runs without a chain have left, streams of crashed ones as Parquet files."""
     for path in sorted(folder.glob(f"*{OPEN}")):
         with path.open("rb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
+            if not try_lock(file):
                 continue
             if not path.with_suffix(WHOLE).exists() and write_part(path):
                 path.with_suffix(PART).rename(path.with_suffix(WHOLE))

@@ -178,16 +178,22 @@ class DecisionRecord(Record):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class OrderRecord(Record):
-    """One event in an order's life, fills apart."""
-
-    kind = "orders"
+class _OrderEventRecord(Record):
+    """Fields of records about an order."""
 
     strategy_id: str
     instrument_id: str
     client_order_id: str
     venue_order_id: str
     """Empty while the venue has not given one."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class OrderRecord(_OrderEventRecord):
+    """One event in an order's life, fills apart."""
+
+    kind = "orders"
+
     event: str
     """``INITIALIZED``, ``SUBMITTED``, ``ACCEPTED``, ``REJECTED``, ``DENIED``, ``CANCELED`` ..."""
     ts_event: int
@@ -205,15 +211,11 @@ class OrderRecord(Record):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class FillRecord(Record):
+class FillRecord(_OrderEventRecord):
     """One fill."""
 
     kind = "fills"
 
-    strategy_id: str
-    instrument_id: str
-    client_order_id: str
-    venue_order_id: str
     ts_event: int
     """Time by the venue's clock, Unix ns; a paper venue's stands still between two data."""
     trade_id: str
@@ -264,8 +266,10 @@ class AuditLog(Protocol):
 
     name: str
     """Path or URL of the log, without passwords."""
-    last_hash: str | None
-    """Hash of the chain of segments as of this log's last entry in it; None where a log has no chain."""
+
+    @property
+    def last_hash(self) -> str | None:
+        """Hash of the chain of segments as of this log's last entry in it; None where a log has no chain."""
 
     def keep(self, records: Sequence[Record]) -> None:
         """Append records of one kind: all of them, and durable, when it returns.

@@ -6,12 +6,11 @@ folder's chain, and the hash of its bytes so far in a sidecar: see `audit.chain`
 """
 
 import errno
-import fcntl
 import hashlib
 import io
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,9 +18,11 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nautilus_torchserve.audit.arrow_tables import arrow_schema, as_batch
+from nautilus_torchserve.audit.arrow_tables import SCHEMAS, as_batch
 from nautilus_torchserve.audit.chain import Chain, Entry, file_sha256, now
 from nautilus_torchserve.audit.records import Record
+from nautilus_torchserve.files.atomic_file import sync_folder
+from nautilus_torchserve.files.lock import try_lock
 
 OPEN, WHOLE, PART = ".arrows", ".parquet", ".part"
 """Suffixes of a segment that is being written, of one that is done, and of one that is becoming a Parquet file."""
@@ -42,8 +43,6 @@ class Segment:
         Of the records.
     chain : Chain
         Of the log's folder.
-    changed : callable
-        Given the hash of each entry that the segment appends to the chain.
 
     Raises
     ------
@@ -58,13 +57,11 @@ class Segment:
         Whether no more can be appended.
     """
 
-    def __init__(
-        self, path: Path, kind: type[Record], chain: Chain, changed: Callable[[str], None] = lambda line_hash: None
-    ) -> None:
-        self._path, self._chain, self._changed = path, chain, changed
+    def __init__(self, path: Path, kind: type[Record], chain: Chain) -> None:
+        self._path, self._chain = path, chain
         self._hash = hashlib.sha256()
         self._pending = _PendingBytes()
-        self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), arrow_schema(kind))
+        self._stream = pa.ipc.new_stream(pa.PythonFile(self._pending, mode="w"), SCHEMAS[kind])
         self._durable = self._durable_sizes = self.rows = 0
         self.is_broken = False
         with chain.locked():
@@ -75,12 +72,13 @@ class Segment:
         path, chain = self._path, self._chain
         self._file = path.open("xb", buffering=0)
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # before there is anything in it: `roll_leftover`
+            if not try_lock(self._file):  # before there is anything in it: `roll_leftover`
+                raise BlockingIOError(errno.EWOULDBLOCK, "locked by another process", f"{path}")
             self._sizes = chain.sizes_of(segment_name(path)).open("xb", buffering=0)
             self._commit()
             sync_folder(path.parent)
             sync_folder(chain.path.parent)
-            self._changed(chain.append(Entry(event="begun", segment=segment_name(path), at=now())))
+            chain.append(Entry(event="begun", segment=segment_name(path), at=now()))
         except OSError:
             self._file.close()
             _remove(path, chain)
@@ -118,7 +116,7 @@ class Segment:
         try:
             self._stream.close()
             self._commit()
-            self._changed(_make_whole(self._path, self._chain))
+            _make_whole(self._path, self._chain)
         finally:
             self.close()
 
@@ -156,22 +154,13 @@ class Segment:
         self.is_broken = is_removed
 
 
-class _PendingBytes(io.RawIOBase):
+class _PendingBytes(io.BytesIO):
     """Bytes that Arrow has written and the disk has not."""
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: bytes) -> int:  # type: ignore[override]
-        self._data += data
-        return len(data)
-
     def take(self) -> bytes:
-        data = bytes(self._data)
-        self._data.clear()
+        data = self.getvalue()
+        self.seek(0)
+        self.truncate()
         return data
 
 
@@ -258,11 +247,7 @@ def check_stream(path: Path, sizes: Path, is_written: bool = False) -> StreamChe
 def is_written(path: Path) -> bool:
     """Return whether a live process holds a segment's lock."""
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-    return False
+        return not try_lock(file, shared=True)
 
 
 def roll_leftover(path: Path, chain: Chain, entries: Sequence[Entry]) -> bool:
@@ -283,9 +268,7 @@ def roll_leftover(path: Path, chain: Chain, entries: Sequence[Entry]) -> bool:
     if not path.stat().st_size:
         return False  # its writer has not come to lock it, or never will
     with path.open("rb") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(file):
             return False
         if path.exists():  # no other process was faster
             _roll_left(path, chain, entries)
@@ -311,19 +294,18 @@ def _roll_left(path: Path, chain: Chain, entries: Sequence[Entry]) -> None:
         _make_whole(path, chain)
 
 
-def _make_whole(path: Path, chain: Chain) -> str:
-    """Write a segment's Parquet file, end it in the chain, put the file in its place; return the entry's hash."""
+def _make_whole(path: Path, chain: Chain) -> None:
+    """Write a segment's Parquet file, end it in the chain, put the file in its place."""
     rows, part = write_part(path), path.with_suffix(PART)
     entry = Entry(event="ended", segment=segment_name(path), at=now())
     if rows:
         entry = msgspec.structs.replace(entry, rows=rows, bytes=part.stat().st_size, sha256=file_sha256(part))
     with chain.locked():
-        line_hash = chain.append(entry)
+        chain.append(entry)
         if rows:
             part.rename(path.with_suffix(WHOLE))
             sync_folder(path.parent)
         _remove(path, chain)
-    return line_hash
 
 
 def write_part(path: Path) -> int:
@@ -357,12 +339,3 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
     view = memoryview(data)
     while view:
         view = view[file.write(view) or 0 :]
-
-
-def sync_folder(folder: Path) -> None:
-    """Wait until the disk knows the names in a folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -135,11 +135,11 @@ class SqlLog:
                 )
 
     @contextmanager
-    def _failures(self, what: str) -> Iterator[None]:
+    def _failures(self, purpose: str) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, ImportError, OSError) as error:  # ImportError: the database's driver
-            raise LogFailed(f"{self.name}: expected a database that can {what}, got: {error}") from error
+            raise LogFailed(f"{self.name}: expected a database that can {purpose}, got: {error}") from error
 
 
 def _row(record: Record) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""All that a log knows of one order, from the request that led to it to its last fill."""
+"""The records of one order in a log, from the request that led to it to its last fill."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -11,7 +11,7 @@ from nautilus_torchserve.cli.options import AnyModel, By, ForS, Json, ModelArgum
 from nautilus_torchserve.cli.target_options import ServerOptions, SwitchOptions
 from nautilus_torchserve.experiments.ab.analysis import Analysis
 from nautilus_torchserve.experiments.ab.analysis import analyze as analyze_once
-from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow
+from nautilus_torchserve.experiments.ab.auto import AutoSettings, follow
 from nautilus_torchserve.experiments.ab.experiment import (
     challenger_instruments,
     concerns,
@@ -21,6 +21,7 @@ from nautilus_torchserve.experiments.ab.experiment import (
 )
 from nautilus_torchserve.experiments.ab.rules import Rules
 from nautilus_torchserve.experiments.ab.simulation import error_rates
+from nautilus_torchserve.experiments.lifecycle import check_challenger
 from nautilus_torchserve.traffic.split import State, Unit
 from nautilus_torchserve.traffic.store import DEFAULT_URL, TrafficStore
 from nautilus_torchserve.user_error import UserError
@@ -75,7 +76,7 @@ def create(
     if no_server and baseline is None:
         raise typer.BadParameter("expected --baseline with --no-server, got none")
     if not no_server:
-        baseline = check_versions(server.target(), model, challenger, baseline)
+        baseline, _ = check_challenger(server.target(), model, challenger, baseline)
     planned = plan(
         model,
         str(baseline),

@@ -1,11 +1,11 @@
-"""What canaries, shadows and experiments share: checks of the challenger, its withdrawal, and abandoned splits."""
+"""Steps common to canaries, shadows and experiments: checks of the challenger, its withdrawal, abandoned splits."""
 
 import time
 
-from nautilus_torchserve.release.rollout.journal import RolloutRefused, lock_holder, locked
+from nautilus_torchserve.release.rollout.journal import RolloutRefused, locked
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.workers import is_ready
-from nautilus_torchserve.traffic.split import Kind, Split, State
+from nautilus_torchserve.traffic.split import DAY_NS, Kind, Split, State, Unit
 from nautilus_torchserve.traffic.store import SplitRefused, StoreFailed, TrafficStore
 from nautilus_torchserve.wire.errors import RequestError
 
@@ -14,19 +14,25 @@ WATCHED = (Kind.CANARY, Kind.SHADOW)
 """Splits that a process watches from begin to end, holding the model's rollout lock."""
 
 
-def check_challenger(target: Target, model: str, challenger: str) -> tuple[str, str]:
+def check_challenger(target: Target, model: str, challenger: str, baseline: str | None = None) -> tuple[str, str]:
     """Return the default version, and the challenger's content digest.
+
+    Parameters
+    ----------
+    baseline : str, optional
+        Required default version; None: whichever it is.
 
     Raises
     ------
     RolloutRefused
-        The challenger is not registered, has no READY workers, gives no response, or is the default version already.
+        The default version is another one, or the challenger is not registered, has no READY workers, gives no
+        response, or is the default version already.
     """
     manager = target.manager()
-    baseline = manager.default_version(model)
-    if baseline is None:
+    default = manager.default_version(model)
+    if default is None:
         raise RolloutRefused(f"{model}: expected a registered model, got none")
-    if challenger == baseline:
+    if challenger == default:
         raise RolloutRefused(f"{model}/{challenger}: expected another version than the default one, got that")
     status = manager.versions(model).get(challenger)
     if status is None or not is_ready(status):
@@ -34,9 +40,29 @@ def check_challenger(target: Target, model: str, challenger: str) -> tuple[str, 
         raise RolloutRefused(f"{model}/{challenger}: expected a registered version with READY workers, got {got}")
     try:
         with target.connect(model, challenger) as client:
-            return baseline, client.metadata.archive_digest
+            digest = client.metadata.archive_digest
     except RequestError as error:
         raise RolloutRefused(f"{model}/{challenger}: expected a version that responds, got {error}") from error
+    if baseline not in (None, default):
+        raise RolloutRefused(
+            f"{model}: expected the baseline {baseline} as the server's default version, got {default}"
+        )
+    return default, digest
+
+
+def start_split(
+    store: TrafficStore,
+    model: str,
+    kind: Kind,
+    baseline: str,
+    challenger: str,
+    share: float,
+    unit: Unit = Unit.INSTRUMENT,
+    slice_ns: int = DAY_NS,
+) -> Split:
+    """Start a split under a name of its own; raises as `TrafficStore.start`."""
+    name = f"{model}-{kind}-{challenger}-{time.time_ns() // 1_000_000}"
+    return store.start(Split(name, model, kind, baseline, challenger, share, unit, slice_ns))
 
 
 def stop_split(store: TrafficStore, split: Split) -> str:
@@ -69,14 +95,8 @@ def wait_until_unused(store: TrafficStore, split: Split, settle_s: float, leave_
     return users
 
 
-def find_abandoned(target: Target, store: TrafficStore, model: str) -> Split | None:
-    """Return a canary or shadow that is running although no process watches it, since its process was killed."""
-    split = store.running(model)
-    return split if split is not None and split.kind in WATCHED and lock_holder(target, model) is None else None
-
-
 def end_abandoned(target: Target, store: TrafficStore, model: str) -> Split | None:
-    """End a split that `find_abandoned` finds, and return it.
+    """End a canary or shadow that is running although no process watches it, and return it; None where there is none.
 
     A canary whose challenger is the default version already was killed after its promotion and ends as promoted;
     any other ends as stopped. The challenger stays registered.

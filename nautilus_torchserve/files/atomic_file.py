@@ -37,21 +37,30 @@ def settle(file: IO[bytes], path: Path, mode: int) -> None:
     os.fchmod(file.fileno(), mode)
     os.fsync(file.fileno())
     Path(file.name).replace(path)
-    _sync(path.parent)
+    sync_folder(path.parent)
+
+
+def free_path(folder: Path, stem: str, suffix: str = "") -> Path:
+    """Return a path that is not taken: ``tick.mar``, ``tick.2.mar``, ``tick.3.mar``, ..."""
+    path, number = folder / f"{stem}{suffix}", 1
+    while os.path.lexists(path):
+        number += 1
+        path = folder / f"{stem}.{number}{suffix}"
+    return path
 
 
 def remove_unsettled(folder: Path, label: str) -> None:
-    """Remove what killed processes have left; no other process may be writing under this label."""
-    for left in folder.iterdir():
-        if left.name.startswith(_prefix(label)):
-            left.unlink()
+    """Remove the temporary files that killed processes have left; no other process may be writing under this label."""
+    for path in folder.iterdir():
+        if path.name.startswith(_prefix(label)):
+            path.unlink()
 
 
 def _prefix(label: str) -> str:
     return f".{label}.@"
 
 
-def _sync(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the names in a folder survive a power cut."""
     opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:

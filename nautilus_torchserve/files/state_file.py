@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from nautilus_torchserve.files.atomic_file import fresh_file, naming, settle
+from nautilus_torchserve.files.atomic_file import free_path, fresh_file, naming, settle
 from nautilus_torchserve.user_error import UserError
 
 State = TypeVar("State")
@@ -29,28 +29,28 @@ class DamagedState(UserError):
     Parameters
     ----------
     path : Path
-    what : str
-        What was expected: ``the rollout journal of tick``.
+    expected : str
+        Description of the file: ``the rollout journal of tick``.
     got : str
-        What was there instead; only its first 200 characters are shown.
+        Description of the content found; only its first 200 characters are shown.
     remedy : str
-        What the user can do.
+        Advice to the user.
     """
 
-    def __init__(self, path: Path, what: str, got: str, remedy: str) -> None:
-        super().__init__(f"{path}: expected {what}, got {got[:_MAX_REASON]}: {remedy}")
+    def __init__(self, path: Path, expected: str, got: str, remedy: str) -> None:
+        super().__init__(f"{path}: expected {expected}, got {got[:_MAX_REASON]}: {remedy}")
         self.path = path
         self.got = got[:_MAX_REASON]
 
 
-def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
+def read_state(path: Path, kind: type[State], expected: str, remedy: str) -> State:
     """Read a state file.
 
     Parameters
     ----------
     kind : type
         A `msgspec.Struct` or a dataclass; no value is converted to a field's type.
-    what, remedy : str
+    expected, remedy : str
         For the message of `DamagedState`.
 
     Raises
@@ -61,7 +61,10 @@ def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
         Something else than such a file is there, or it cannot be read.
     """
     try:
-        return msgspec.json.decode(_read_text(path), type=kind)
+        content = read_small_file(path)
+        if not content.strip():
+            raise ValueError("a blank file" if content else "an empty file")
+        return msgspec.json.decode(content, type=kind)
     except FileNotFoundError:
         raise
     except OSError as error:
@@ -72,7 +75,7 @@ def read_state(path: Path, kind: type[State], what: str, remedy: str) -> State:
         got = describe_mismatch(error)
     except RecursionError:
         got = "JSON that is nested too deeply"
-    raise DamagedState(path, what, got, remedy)
+    raise DamagedState(path, expected, got, remedy)
 
 
 def write_state(path: Path, state: Any, mode: int = 0o644) -> None:
@@ -91,11 +94,7 @@ def write_state(path: Path, state: Any, mode: int = 0o644) -> None:
 def set_aside(path: Path) -> Path:
     """Rename what lies in the place of a state file to a name that nothing reads; return that name."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
-    aside = path.with_name(f"{path.name}.damaged-{stamp}")
-    number = 1
-    while os.path.lexists(aside):
-        number += 1
-        aside = path.with_name(f"{path.name}.damaged-{stamp}-{number}")
+    aside = free_path(path.parent, f"{path.name}.damaged-{stamp}")
     path.rename(aside)
     return aside
 
@@ -118,13 +117,6 @@ def read_small_file(path: Path) -> bytes:
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
         raise ValueError(f"more than {MAX_BYTES:,} bytes")
-    return content
-
-
-def _read_text(path: Path) -> bytes:
-    content = read_small_file(path)
-    if not content.strip():
-        raise ValueError("a blank file" if content else "an empty file")
     return content
 
 

@@ -37,7 +37,7 @@ class LatencyProfile:
     workers: int
     """Number of workers that served them in parallel."""
     about: Mapping[str, Any] = field(default_factory=dict)
-    """What was recorded: model, version, digest, arrivals, rate, when, on which machine, p50 and p99 of the whole
+    """Circumstances: model, version, digest, arrivals, rate, time, machine, p50 and p99 of the whole
     latency. For information only: nothing is computed from it."""
 
     def __post_init__(self) -> None:

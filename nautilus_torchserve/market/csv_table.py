@@ -179,6 +179,7 @@ class Table:
         long = self.frame[column].str.fullmatch(NINETEEN_DIGITS).to_numpy()
         in_digits = np.where(long, "0", texts)
         exponents = has_exponent(in_digits)
+        exponents[exponents] = [is_number(text) for text in in_digits[exponents]]
         if exponents.any():
             raise refuse(int(exponents.argmax()), "a Unix time with all its digits", SPREADSHEET)
         raw, decimals = parse_decimals(in_digits, refuse)

@@ -92,7 +92,7 @@ def archive_tags(description: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_version(stored: "ModelVersion", aliases: tuple[str, ...]) -> RegisteredVersion | None:
-    """Read what `archive_tags` and the registry wrote; None for a version that somebody else registered."""
+    """Read what `archive_tags` and the registry wrote; None for a version that was not registered by this project."""
     tags = dict(stored.tags)
     if not {"version", "digest", "bytes", "archive"} <= tags.keys():
         return None

@@ -9,8 +9,9 @@ import logging
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
@@ -18,10 +19,10 @@ from zipfile import ZipFile
 from nautilus_torchserve.inference.model_files import parse_description
 from nautilus_torchserve.mlflow_store import (
     experiment_id,
-    hasty,
+    fail_fast,
     open_store,
+    redact,
     registry_store,
-    shown,
     tracking_store,
     typed_errors,
 )
@@ -133,16 +134,15 @@ class Registry:
 
     def __init__(self, runs: Path, trusted: Path, allow_unsigned: bool = False) -> None:
         self._tracking, self._store = tracking_store(runs), registry_store(runs)
-        self._trusted = trusted
-        self._allow_unsigned = allow_unsigned
-        with typed_errors(self._store, "registered versions"), hasty():
+        self._verified_copy = partial(verified_copy, trusted=trusted, allow_unsigned=allow_unsigned)
+        with typed_errors(self._store, "registered versions"), fail_fast():
             self._client: MlflowClient = open_store(self._tracking, self._store)
             self._client.search_registered_models(max_results=1)
 
     @property
     def store(self) -> str:
         """URI of the store, without passwords."""
-        return shown(self._store)
+        return redact(self._store)
 
     def add(self, archive: Path, run: Path | None = None) -> Registration:
         """Register an archive as a version of its model and store a copy of it.
@@ -260,9 +260,6 @@ class Registry:
                 if str(current.get(other)) == number:
                     self._client.delete_registered_model_alias(model, other)
 
-    def _verified_copy(self, archive: Path) -> AbstractContextManager[ArchiveCopy]:
-        return verified_copy(archive, self._trusted, self._allow_unsigned)
-
     def _find_same(self, archive: ArchiveCopy) -> RegisteredVersion | None:
         for version in self.versions(archive.model):
             if version.version == archive.version:
@@ -294,7 +291,7 @@ class Registry:
                     raise
                 state = "unknown"
         if state != "active":
-            _log.warning("%s: expected run %s of %s, got state %s", shown(self._tracking), run_id, run, state)
+            _log.warning("%s: expected run %s of %s, got state %s", redact(self._tracking), run_id, run, state)
         return run_id if state == "active" else None
 
     def _store_archive(self, archive: ArchiveCopy, tags: dict[str, str], trained_by: str | None) -> str:

@@ -1,14 +1,19 @@
-"""Shared by the charts of all reports: colours, the empty figure, the reliability diagram.
+"""Shared by the charts of all reports: colours, the legend, the empty figure, the reliability diagram.
 
 Ink and grid get their colours in the browser (`page.js`), light or dark; only what carries a
 meaning has one here.
 """
 
-import numpy as np
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import plotly.graph_objects as go
-from numpy.typing import NDArray
 
 BUY, SELL, LINE, MUTED = "#2a78c8", "#dd6b20", "#6b7684", "#9aa4b1"
+DOTTED = {"color": MUTED, "dash": "dot", "width": 1.2}
+"""Line of a reference: perfect calibration, a coin."""
+LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
+"""Above the figure."""
 _WHOLE = (0.0, 1.0)
 
 
@@ -18,62 +23,61 @@ def blank_figure() -> go.Figure:
 
 
 def reliability_figure(
-    confidence: NDArray[np.float64],
-    observed: NDArray[np.float64],
-    counts: NDArray[np.int64],
-    edges: NDArray[np.float64],
+    curves: Mapping[str, Sequence[Mapping[str, Any]]],
     lowest: float,
     highest: float = 1.0,
     observed_range: tuple[float, float] = _WHOLE,
     subject: str = "predicted class",
-) -> go.Figure:
-    """Draw a reliability diagram of the bins that are not empty, above their counts.
+    unit: str = "predictions",
+) -> go.Figure | None:
+    """Draw reliability diagrams, above the counts of the last one's bins; None where that has none.
 
     Parameters
     ----------
-    confidence, observed : float64 [m]
-        Mean predicted probability, and the observed frequency.
-    counts : int64 [m]
-        Predictions in each bin.
-    edges : float64 [m, 2]
-        Limits of each bin.
+    curves : mapping
+        Name -> bins, as `scores.classification.Calibration.rows` returns them. The last is the model as it is served.
     lowest, highest : float
         The probabilities shown.
     observed_range : (float, float)
         The observed frequencies shown.
     subject : str
         Subject of the probability, for the axis title.
+    unit : str
+        What is counted.
     """
-    width = edges[:, 1] - edges[:, 0]
+    served = list(curves)[-1]
+    bins = [row for row in curves[served] if row["count"]]
+    if not bins:
+        return None
     figure = blank_figure()
     figure.add_scatter(
-        x=[lowest, highest],
-        y=[lowest, highest],
-        name="Perfect",
-        mode="lines",
-        line={"color": MUTED, "dash": "dot", "width": 1.2},
+        x=[lowest, highest], y=[lowest, highest], name="perfect", mode="lines", hoverinfo="skip", line=DOTTED
     )
-    figure.add_scatter(
-        x=confidence,
-        y=observed,
-        name="Model",
-        mode="lines+markers",
-        line={"color": BUY, "width": 1.8},
-        marker={"size": 7},
-        customdata=counts,
-        hovertemplate="predicted %{x:.3f}, observed %{y:.3f}<br>%{customdata:,} predictions<extra></extra>",
-    )
+    for name, rows in curves.items():
+        filled = [row for row in rows if row["count"]]
+        figure.add_scatter(
+            x=[row["confidence"] for row in filled],
+            y=[row["right"] for row in filled],
+            name=name,
+            mode="lines+markers",
+            line={"color": BUY, "width": 1.8} if name == served else {"color": LINE, "width": 1.8, "dash": "dash"},
+            marker={"size": 7},
+            customdata=[row["count"] for row in filled],
+            hovertemplate=f"predicted %{{x:.3f}}, observed %{{y:.3f}}<br>%{{customdata:,}} {unit}<extra></extra>",
+        )
     figure.add_bar(
-        x=edges.mean(axis=1),
-        y=counts,
-        width=0.9 * width,
+        x=[(row["above"] + row["to"]) / 2 for row in bins],
+        y=[row["count"] for row in bins],
+        width=[0.9 * (row["to"] - row["above"]) for row in bins],
         yaxis="y2",
+        showlegend=False,
         marker={"color": MUTED},
-        hovertemplate="%{y:,} predictions<extra></extra>",
+        hovertemplate=f"%{{y:,}} {unit}<extra></extra>",
     )
     spare_x, spare_y = 0.02 * (highest - lowest), 0.02 * (observed_range[1] - observed_range[0])
-    figure.update_layout(
-        showlegend=False,
+    return figure.update_layout(
+        showlegend=len(curves) > 1,
+        legend=LEGEND,
         xaxis={
             "anchor": "y2",
             "range": [lowest - spare_x, highest + spare_x],
@@ -87,4 +91,3 @@ def reliability_figure(
         },
         yaxis2={"domain": [0.0, 0.26], "title": {"text": "Count"}, "nticks": 3, "tickformat": "~s"},
     )
-    return figure

@@ -1,25 +1,25 @@
 """HTML fragments of a page. All text is escaped here."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from html import escape
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.scores.classification import class_scores
-
 Cell = str | tuple[str, str]
 _HASH = re.compile(r"(sha256:)?[0-9a-f]{16,}")
 _MINUS = "\N{MINUS SIGN}"
-_NOTHING = "\N{EN DASH}"
+DASH = "\N{EN DASH}"
+"""In place of a number that cannot be computed."""
 
 
 def amount(value: float | None, sign: bool = False) -> str:
     """Format an amount of money: two decimals, four digits below one."""
     if value is None or not np.isfinite(value):
-        return _NOTHING
+        return DASH
     small = 0 < abs(value) < 1
     text = f"{abs(value):.4g}" if small else f"{abs(value):,.2f}"
     return (_MINUS if value < 0 else "+" if sign and value > 0 else "") + text
@@ -28,7 +28,7 @@ def amount(value: float | None, sign: bool = False) -> str:
 def number(value: float | None, digits: int = 3, unit: str = "") -> str:
     """Format a number with `digits` decimals and its unit; a dash where there is none."""
     if value is None or not np.isfinite(value):
-        return _NOTHING
+        return DASH
     return (_MINUS if value < 0 else "") + f"{abs(value):,.{digits}f}{unit}"
 
 
@@ -40,33 +40,61 @@ def change(value: float | None, digits: int = 3, unit: str = "") -> str:
 
 def share(value: float | None, digits: int = 2) -> str:
     """Format a share of one in percent."""
-    return number(None if value is None else 100 * value, digits, " %")
+    return number(None if value is None else 100 * value, digits, "%")
 
 
 def span(ends: Sequence[float | None] | None, write: Callable[[float | None], str], unit: str = "") -> str:
     """Format an interval by its ends, each formatted by `write`, and their unit; a dash where there is none."""
     if ends is None or None in ends:
-        return _NOTHING
+        return DASH
     return " to ".join(write(end) for end in ends) + unit
 
 
 def share_span(ends: Sequence[float | None] | None) -> str:
     """Format an interval of shares of one in percent."""
-    return span(ends, lambda end: share(end).removesuffix(" %"), " %")
+    return span(ends, lambda end: share(end).removesuffix("%"), "%")
 
 
 def moment(ts_ns: int | None) -> str:
     """Format nanoseconds since the epoch as a time in UTC, to the second where it is not a whole minute."""
     if ts_ns is None:
-        return _NOTHING
+        return DASH
     seconds = ts_ns // 1_000_000_000
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M" + (":%S" if seconds % 60 else "") + " UTC")
+
+
+def banner(headline: str, text: str, loud: bool = True) -> str:
+    """Return a warning above the key figures; a loud one where the numbers must not be read without it."""
+    kind = "banner loud" if loud else "banner"
+    strong = f"<strong>{escape(headline)}</strong> " if headline else ""
+    return f'<p class="{kind}" role="note">{strong}{escape(text)}</p>'
+
+
+def verdict(headline: str, text: str, good: bool = False) -> str:
+    """Return the box with the page's main result; a coloured one where that is good."""
+    kind = "verdict good" if good else "verdict"
+    return f'<div class="{kind}" role="note"><strong>{escape(headline)}</strong><p>{escape(text)}</p></div>'
 
 
 def card(label: str, value: str, *asides: str) -> str:
     """Return one key figure with the figures that put it into proportion."""
     lines = "".join(f'<dd class="aside">{escape(aside)}</dd>' for aside in asides)
     return f"<div><dt>{escape(label)}</dt><dd>{escape(value)}</dd>{lines}</div>"
+
+
+def section(heading: str, *content: str) -> str:
+    """Return a section of the page."""
+    return f"<section>\n<h2>{escape(heading)}</h2>\n{''.join(content)}\n</section>"
+
+
+def pair(*sections: str) -> str:
+    """Return sections side by side, one below the other on a narrow screen."""
+    return '<div class="pair">\n{}\n</div>'.format("\n".join(sections))
+
+
+def columns(*parts: str) -> str:
+    """Return parts in as many columns as fit; empty parts are left out."""
+    return '<div class="columns">{}</div>'.format("".join(f"<div>{part}</div>" for part in parts if part))
 
 
 def chart(name: str, caption: str, size: str = "") -> str:
@@ -81,18 +109,44 @@ def chart(name: str, caption: str, size: str = "") -> str:
     )
 
 
-def words(text: str) -> str:
+def optional_chart(
+    drawn: Container[str], name: str, otherwise: str, caption: str, size: str = "", numbers: str = ""
+) -> str:
+    """Return `chart` with a table of its numbers folded below it; the sentence `otherwise` where it was not drawn."""
+    if name not in drawn:
+        return empty_note(otherwise)
+    return chart(name, caption, size) + (details("Show as table", numbers) if numbers else "")
+
+
+def chart_section(
+    heading: str, drawn: Container[str], name: str, otherwise: str, caption: str, size: str = "", numbers: str = ""
+) -> str:
+    """Return the section of one `optional_chart`."""
+    return section(heading, optional_chart(drawn, name, otherwise, caption, size, numbers))
+
+
+def calibration_caption(ece: float | None) -> str:
+    """Return the caption of a reliability diagram."""
+    return f"Expected calibration error {number(ece, 4)}. The dotted line marks perfect calibration."
+
+
+def caption_line(text: str) -> str:
+    """Return the caption of a section or of what is below it."""
+    return f'<p class="caption">{escape(text)}</p>'
+
+
+def empty_note(text: str) -> str:
     """Return the sentence of a section that has nothing to show."""
     return f'<p class="none">{escape(text)}</p>'
 
 
 def label_table(title: str, rows: Mapping[str, str]) -> str:
-    """Return labels and their values; hashes in a fixed-width face."""
+    """Return labels and their values, hashes in a fixed-width face; empty without rows."""
     lines = "".join(
         f'<tr><th scope="row">{escape(label)}</th><td{_kind(value)}>{escape(str(value))}</td></tr>'
         for label, value in rows.items()
     )
-    return f'<div><h3>{escape(title)}</h3><table class="labels">{lines}</table></div>'
+    return f'<h3>{escape(title)}</h3><table class="labels">{lines}</table>' if rows else ""
 
 
 def statistics_table(title: str, rows: Mapping[str, float | str]) -> str:
@@ -101,7 +155,7 @@ def statistics_table(title: str, rows: Mapping[str, float | str]) -> str:
         f'<tr><th scope="row">{escape(name)}</th><td class="number">{escape(_statistic(value))}</td></tr>'
         for name, value in rows.items()
     )
-    return f'<div><h3>{escape(title)}</h3><table class="statistics">{lines}</table></div>'
+    return f'<h3>{escape(title)}</h3><table class="statistics">{lines}</table>'
 
 
 def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], texts: Sequence[int] = ()) -> str:
@@ -115,9 +169,14 @@ def table(caption: str, head: Sequence[str], rows: Iterable[Sequence[Cell]], tex
     for first, *others in rows:
         cells = "".join(f"<td{kind}>{_cell(cell)}</td>" for kind, cell in zip(kinds[1:], others, strict=True))
         lines.append(f'<tr><th scope="row">{_cell(first)}</th>{cells}</tr>')
+    return captioned_table(caption, names, "".join(lines))
+
+
+def captioned_table(caption: str, head: str, rows: str) -> str:
+    """Return a table of the cells `head` and the lines `rows`, which are HTML."""
     return (
         f'<figure><figcaption class="caption">{escape(caption)}</figcaption><div class="scroll"><table class="plain">'
-        f"<thead><tr>{names}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></figure>"
+        f"<thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div></figure>"
     )
 
 
@@ -126,38 +185,45 @@ def details(summary: str, content: str) -> str:
     return f"<details><summary>{escape(summary)}</summary>{content}</details>"
 
 
-def matrix_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str:
+def confusion_table(matrix: NDArray[np.int64], class_names: Sequence[str]) -> str:
     """Return a confusion matrix, each cell with its count and its share of the row."""
-    head = "".join(f'<th scope="col">predicted {escape(name)}</th>' for name in class_names)
-    lines = []
-    for name, row in zip(class_names, matrix, strict=True):
-        shares = row / max(int(row.sum()), 1)
-        cells = "".join(
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    rows = [
+        [
             f'<td style="--share:{share:.3f}">{count:,}<small>{share:.1%}</small></td>'
-            for count, share in zip(row.tolist(), shares.tolist(), strict=True)
-        )
-        lines.append(f'<tr><th scope="row">actual {escape(name)}</th>{cells}</tr>')
-    table = f'<table class="matrix"><thead><tr><th></th>{head}</tr></thead>{"".join(lines)}</table>'
-    return f'<div class="scroll">{table}</div>'
+            for count, share in zip(*row, strict=True)
+        ]
+        for row in zip(matrix.tolist(), shares.tolist(), strict=True)
+    ]
+    return heat_table([f"predicted {name}" for name in class_names], [f"actual {name}" for name in class_names], rows)
 
 
-def scores_table(matrix: NDArray[np.int64], class_names: tuple[str, ...]) -> str:
-    """Return precision, recall and F1 of each class."""
-    scores = class_scores(matrix)
-    columns = (scores.precision, scores.recall, scores.f1)
+def heat_table(columns: Iterable[str], rows: Iterable[str], cells: Iterable[Iterable[str]]) -> str:
+    """Return a table of coloured cells, which are HTML, below the names of its columns and beside those of its rows."""
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in columns)
     lines = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="number">{scores.support[index]:,}</td>'
-        + "".join(f'<td class="number">{number(float(column[index]))}</td>' for column in columns)
-        + "</tr>"
-        for index, name in enumerate(class_names)
+        f'<tr><th scope="row">{escape(name)}</th>{"".join(line)}</tr>' for name, line in zip(rows, cells, strict=True)
     )
-    names = ("Outcomes", "Precision", "Recall", "F1")
-    head = "".join(f'<th scope="col" class="number">{name}</th>' for name in names)
-    return f'<div class="scroll"><table><tr><th scope="col">Class</th>{head}</tr>{lines}</table></div>'
+    return f'<div class="scroll"><table class="matrix"><thead><tr><th></th>{head}</tr></thead>{lines}</table></div>'
+
+
+def class_table(rows: Iterable[Mapping[str, Any]], support: str) -> str:
+    """Return the scores of each class, of `ClassScores.rows`; `support` names the column of its occurrences."""
+    return table(
+        "Precision: share of a class's predictions that are correct. Recall: share of its occurrences that are "
+        "predicted.",
+        ("Class", support, "Precision", "Recall", "F1"),
+        [
+            (row["class"], f"{row['support']:,}", *(number(row[key]) for key in ("precision", "recall", "f1")))
+            for row in rows
+        ],
+    )
 
 
 def note_list(notes: Sequence[str], title: str = "Notes") -> str:
-    """Return notes as a list."""
+    """Return notes as a list; empty without notes."""
+    if not notes:
+        return ""
     return f"<h3>{escape(title)}</h3><ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes) + "</ul>"
 
 
@@ -176,7 +242,7 @@ def _statistic(value: float | str) -> str:
     if isinstance(value, str):
         return value
     if not np.isfinite(value):
-        return _NOTHING
+        return DASH
     if float(value).is_integer() and abs(value) < 1e15:
         return f"{value:,.0f}".replace("-", _MINUS)
     return (f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6g}").replace("-", _MINUS)

@@ -1,8 +1,8 @@
-"""The frame of every report page: style, script and the charts' data around its sections."""
+"""The frame of every report page: heading, style, script and the charts' data around its sections."""
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -11,15 +11,37 @@ import orjson
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+PAGE = "index.html"
 _HERE = Path(__file__).parent
+_NO_SCRIPT = '<noscript><p class="banner">The charts need JavaScript; the tables do not.</p></noscript>'
 
 
-def framed(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
-    """Return a self-contained page: `body` unchanged, and `figures` in the placeholders of `fragments.chart`."""
-    return filled(
-        "frame.html",
+def render_page(
+    title: str,
+    lead: str,
+    notices: str,
+    cards: Iterable[str],
+    sections: Iterable[str],
+    figures: Mapping[str, go.Figure],
+) -> str:
+    """Return a self-contained page.
+
+    Parameters
+    ----------
+    title, lead : str
+        The heading and the line below it, as text.
+    notices, cards, sections : str or iterable of str
+        HTML of `reporting.fragments`: banners and verdict, key figures, sections.
+    figures : mapping
+        Name -> the figure for the placeholder `fragments.chart` of that name.
+    """
+    template = Template((_HERE / "frame.html").read_text(encoding="utf-8"))
+    return template.substitute(
         title=escape(title),
-        body=body,
+        lead=escape(lead),
+        notices=notices,
+        cards="\n".join(cards),
+        sections="\n".join((_NO_SCRIPT, *sections) if figures else sections),
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
         script=(_HERE / "page.js").read_text(encoding="utf-8"),
         plotly=get_plotlyjs() if figures else "",
@@ -27,22 +49,23 @@ def framed(title: str, body: str, figures: Mapping[str, go.Figure]) -> str:
     )
 
 
-def filled(template: str, **pieces: str) -> str:
-    """Return a template of this package filled with its pieces, which are HTML."""
-    return Template((_HERE / template).read_text(encoding="utf-8")).substitute(pieces)
+def write_page(folder: Path, html: str, files: Mapping[str, bytes]) -> Path:
+    """Write a page and the files beside it, none into its place before all are complete; return the page.
 
-
-def replace_files(files: Mapping[Path, bytes]) -> None:
-    """Move every file into place, none before all are written."""
-    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in files}
+    The folder is made if missing.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    contents = {folder / PAGE: html.encode(), **{folder / name: content for name, content in files.items()}}
+    temporary = {path: path.with_name(f".{path.name}.{os.getpid()}") for path in contents}
     try:
-        for path, content in files.items():
+        for path, content in contents.items():
             temporary[path].write_bytes(content)
         for path, written in temporary.items():
             written.replace(path)
     finally:
         for remainder in temporary.values():
             remainder.unlink(missing_ok=True)
+    return folder / PAGE
 
 
 def _script_json(figures: Mapping[str, go.Figure]) -> str:

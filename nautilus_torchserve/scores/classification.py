@@ -3,7 +3,9 @@
 Tables are confusion matrices [..., actual, predicted]: leading axes are resamples, or there are none.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +35,18 @@ class ClassScores:
     f1: NDArray[np.float64]
     """2*tp / (2*tp + fp + fn); NaN for a class neither seen nor predicted."""
 
+    def rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Return the scores of one table by class, in plain JSON types; None for NaN."""
+        scores = {"precision": self.precision, "recall": self.recall, "f1": self.f1}
+        return [
+            {
+                "class": name,
+                "support": int(self.support[at]),
+                **{key: float(values[at]) if np.isfinite(values[at]) else None for key, values in scores.items()},
+            }
+            for at, name in enumerate(names)
+        ]
+
 
 def class_scores(tables: NDArray[np.int64]) -> ClassScores:
     """Return precision, recall and F1 of each class."""
@@ -51,6 +65,12 @@ def macro_f1(tables: NDArray[np.int64]) -> NDArray[np.float64]:
 def accuracy(tables: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return the share of outcomes that were predicted [...]; NaN without any."""
     return ratio(np.trace(tables, axis1=-2, axis2=-1), tables.sum(axis=(-2, -1)))
+
+
+def label_scores(actual: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> dict[str, float]:
+    """Return ``accuracy`` and ``macro_f1`` of predicted classes [n]."""
+    table = confusion_matrix(actual, predicted, classes)
+    return {"accuracy": float(accuracy(table)), "macro_f1": float(macro_f1(table))}
 
 
 @dataclass(frozen=True, eq=False)

@@ -134,7 +134,7 @@ class FitRecord(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BarWindows(msgspec.Struct, frozen=True, kw_only=True):
-    """How a model's windows of bars are made."""
+    """Parameters of a model's windows of bars."""
 
     interval_ns: int
     """Length of a bar (nanoseconds)."""

@@ -4,7 +4,6 @@ TorchServe renews a token with the API key of its key file, and ends the one bef
 a key file: a refused token is looked up in the file first, and one process at a time renews.
 """
 
-import fcntl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +13,7 @@ from typing import TypeVar
 
 import requests
 
+from nautilus_torchserve.files.lock import try_lock
 from nautilus_torchserve.serving.http_session import HttpSession
 from nautilus_torchserve.serving.tokens import Key, NoToken, Token, current_token, read_key
 
@@ -184,10 +184,9 @@ def _one_process_at_a_time(key_file: Path) -> Iterator[None]:
         deadline = time.monotonic() + 2 * _TIMEOUT_S
         while time.monotonic() < deadline:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                time.sleep(_LOCK_EVERY_S)
+                if try_lock(file):
+                    break
             except OSError:
                 break
+            time.sleep(_LOCK_EVERY_S)
         yield

@@ -59,11 +59,6 @@ def inference_token(key_file: Path) -> str:
     return read_key(key_file, "inference").token
 
 
-def management_token(key_file: Path) -> str:
-    """Return the token for the management port, which lets its holder run code on the server."""
-    return read_key(key_file, "management").token
-
-
 def current_token(token: Token) -> str | None:
     """Return the token to send now."""
     return token() if callable(token) else token

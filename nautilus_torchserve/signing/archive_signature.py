@@ -33,7 +33,7 @@ _DIGEST_CODE = "wire/digest.py"
 
 
 class Untrusted(UserError, ValueError):
-    """An archive that must not run: unsigned, altered, signed by somebody who is not trusted, or no archive."""
+    """An archive that must not run: unsigned, altered, signed by no trusted key, or no archive."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Verified:
     digest: str
     """Content digest, which every answer of it carries."""
     signer: str
-    """Whose key it was: NAME of ``NAME.pub``."""
+    """Name of the key: NAME of ``NAME.pub``."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ def verify_archive(
         Most that it may unpack to.
     copy : binary file, optional
         Where the archive is written anew, member by member, from the bytes that are verified: nothing else is in
-        there, and nobody can change the archive between verifying and using. Not compressed, since weights hardly
+        there, and the archive cannot be changed between verifying and using. Not compressed, since weights hardly
         get smaller. Of no use if this raises.
     accepted : collection of str
         Content digests that were verified before, while their keys had not expired.

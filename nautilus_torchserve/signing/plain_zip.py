@@ -37,7 +37,7 @@ _FULL_16, _FULL_32 = 0xFFFF, 0xFFFFFFFF
 _ZIP64_VERSION = 45
 """The version of the format that a reader needs for ZIP64; more is needed for what we refuse only."""
 _HARMLESS_FLAGS = 0b1000_0000_0110
-"""How hard it was compressed, and that its name is UTF-8; not: encrypted, or sizes that follow the content."""
+"""Bits for the compression level and for a UTF-8 name; not those for encryption, or for sizes after the content."""
 
 
 class NotPlain(UserError, ValueError):
@@ -101,12 +101,12 @@ def read_member(file: BinaryIO, member: Member) -> Iterator[bytes]:
     """
     file.seek(member.begins)
     inflate = zlib.decompressobj(-zlib.MAX_WBITS) if member.compression == ZIP_DEFLATED else None
-    left, size, crc = member.packed, 0, 0
-    while left:
-        packed = file.read(min(left, _PIECE))
+    remaining, size, crc = member.packed, 0, 0
+    while remaining:
+        packed = file.read(min(remaining, _PIECE))
         if not packed:
-            _refuse(f"{member.name}: expected {left} more bytes, got the file's end")
-        left -= len(packed)
+            _refuse(f"{member.name}: expected {remaining} more bytes, got the file's end")
+        remaining -= len(packed)
         try:
             piece = packed if inflate is None else inflate.decompress(packed)
         except zlib.error as error:
@@ -190,25 +190,9 @@ def _member(file: BinaryIO, directory: bytes, at: int, begins: int) -> tuple[Mem
     """Return the member in the directory at ``at`` with its header at ``begins``, and the place of the next."""
     if len(directory) < at + _CENTRAL.size:
         _refuse("expected a central directory as long as its members, got one that is cut off")
-    (
-        magic,
-        _,
-        needs,
-        flags,
-        compression,
-        _,
-        _,
-        crc,
-        packed,
-        size,
-        name_bytes,
-        extra_bytes,
-        comment_bytes,
-        disk,
-        _,
-        attributes,
-        place,
-    ) = _CENTRAL.unpack_from(directory, at)
+    entry = _CENTRAL.unpack_from(directory, at)
+    magic, _, needs, flags, compression, _, _, crc, packed, size = entry[:10]
+    name_bytes, extra_bytes, comment_bytes, disk, _, attributes, place = entry[10:]
     at += _CENTRAL.size
     raw, extra = directory[at : at + name_bytes], directory[at + name_bytes : at + name_bytes + extra_bytes]
     name = raw.decode("ascii", "backslashreplace")

@@ -1,10 +1,10 @@
-"""Whose signatures count: a folder of public keys, which of them are revoked, and which content is allowed.
+"""Trust in signatures: a folder of public keys, those of them that are revoked, and the content that is allowed.
 
 ===================  ===============================================================================================
 in the folder        holds
 ===================  ===============================================================================================
-``NAME.pub``         a public key (`signing.keys`); NAME is what a verified archive's signer is
-called ``revoked``          ids of keys whose signatures never count, one a line: ``KEY_ID  # reason``
+``NAME.pub``         a public key (`signing.keys`); NAME is the signer's name in what is verified with it
+``revoked``          ids of keys whose signatures never count, one a line: ``KEY_ID  # reason``
 ``allowed_digests``  content digests, one a line: ``DIGEST  # comment``; with this file, no others are accepted
 ===================  ===============================================================================================
 
@@ -61,7 +61,7 @@ class Trust:
                 f"{reason}; have the archive reviewed and signed anew (nautilus-torchserve sign)"
             )
         if signer not in self.keys:
-            known = ", ".join(f"{key.name} ({each})" for each, key in sorted(self.keys.items(), key=_by_name)) or "none"
+            known = ", ".join(sorted(f"{key.name} ({key_id})" for key_id, key in self.keys.items())) or "none"
             return f"expected a signature by a key in {self.folder}, got one by {signer!r:.40}; keys there: {known}"
         key = self.keys[signer]
         if key.has_expired() and digest not in accepted and digest not in (self.allowed or ()):
@@ -135,10 +135,6 @@ def revoke(folder: Path, key: str, reason: str) -> str:
         file.write(before.encode() + b"\n" * (before[-1:] not in ("", "\n")) + f"{ids[0]}  # {comment}\n".encode())
         settle(file, path, 0o644)
     return ids[0]
-
-
-def _by_name(item: tuple[str, TrustedKey]) -> str:
-    return item[1].name
 
 
 def _check_ownership(path: Path) -> None:

@@ -9,7 +9,7 @@ from nautilus_torchserve.wire.errors import RequestError
 
 
 class Route(NamedTuple):
-    """Where a request goes; requests of one route may be sent together."""
+    """Destination of a request; requests of one route may be sent together."""
 
     version: str = ""
     """Reached by its versioned route; empty: the server's default version."""

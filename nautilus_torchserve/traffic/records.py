@@ -12,13 +12,19 @@ from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
-class CallWindow:
-    """One router's calls of one version in a short period. Windows add up."""
+class Record:
+    """Fields that all records have."""
 
     split: str
     """Name of the split that was running; empty without one."""
     model: str
     version: str
+
+
+@dataclass(frozen=True)
+class CallWindow(Record):
+    """One router's calls of one version in a short period. Windows add up."""
+
     router: str
     """Name of the router."""
     since_ns: int
@@ -38,15 +44,12 @@ class CallWindow:
 
 
 @dataclass(frozen=True)
-class ScoredPrediction:
+class ScoredPrediction(Record):
     """A prediction whose outcome is known. The horizons of one instrument's predictions do not overlap."""
 
-    split: str
-    model: str
-    version: str
     instrument_id: str
     ts_ns: int
-    """When the newest event that the model saw happened, Unix nanoseconds (of a backtest: simulated)."""
+    """Time of the newest event that the model saw, Unix nanoseconds (of a backtest: simulated)."""
     predicted: str
     """Predicted class: ``BUY``, ``SELL`` or ``HOLD``; of price models ``UP`` or ``DOWN``."""
     actual: str
@@ -57,12 +60,9 @@ class ScoredPrediction:
 
 
 @dataclass(frozen=True)
-class ClosedTrade:
+class ClosedTrade(Record):
     """A position from flat to flat, of one version (that of the order which opened it)."""
 
-    split: str
-    model: str
-    version: str
     instrument_id: str
     opened_ns: int
     closed_ns: int
@@ -73,19 +73,16 @@ class ClosedTrade:
 
 
 @dataclass(frozen=True)
-class ShadowAnswer:
+class ShadowAnswer(Record):
     """A shadowed challenger's answer to a copy of a request."""
 
-    split: str
-    model: str
-    version: str
     instrument_id: str
     """Joined by commas where a text is about several."""
     ts_ns: int
     outputs: Mapping[str, float]
     """The challenger's; empty where it failed."""
     baseline_outputs: Mapping[str, float]
-    """Those of the response that the caller got."""
+    """Outputs of the response that the caller got."""
     latency_ms: float
     """The challenger's, milliseconds."""
     error: str
@@ -106,6 +103,29 @@ def bucket_latency_ms(bucket: int) -> float:
     return math.exp((bucket + 1) * _LATENCY_STEP)
 
 
+def percentile_ms(latencies: Mapping[int, int], share: float) -> float:
+    """Return the lowest latency within which this share of the responses came, at the upper edge of its 5 % bucket.
+
+    Parameters
+    ----------
+    latencies : mapping
+        `latency_bucket` -> responses, at least one.
+    share : float
+        In (0, 1]: 0.99.
+
+    Returns
+    -------
+    float
+        Milliseconds: never less than the nearest-rank percentile itself, and at most 5 % above it.
+    """
+    rank = math.ceil(share * sum(latencies.values()) - 1e-9)  # 0.99 * 100 is 99.00000000000001 or so
+    for bucket in sorted(latencies):
+        rank -= latencies[bucket]
+        if rank <= 0:
+            return bucket_latency_ms(bucket)
+    raise ValueError(f"expected at least one latency and a share in (0, 1], got {latencies}, {share}")
+
+
 def output_bucket(value: float) -> int:
     """Return the bucket that an output falls into: some 0.05 wide around 0, 5 % wide where values are large."""
     return math.floor(math.asinh(value) * 20)
@@ -120,16 +140,41 @@ def output_buckets(values: NDArray[np.float32]) -> Counter[int]:
 
 
 @dataclass
-class _Count:
-    """Counts of one version since a time."""
+class CallTotals:
+    """Sum of the `CallWindow` of one version, whose fields these are; it does not depend on their order."""
 
-    since_ns: int
     requests: int = 0
     errors: int = 0
     latency_ms_sum: float = 0.0
     latency_ms_squares: float = 0.0
     latencies: Counter[int] = field(default_factory=Counter)
     outputs: dict[str, Counter[int]] = field(default_factory=dict)
+
+    def add(self, window: CallWindow) -> None:
+        """Add one window."""
+        self.requests += window.requests
+        self.errors += window.errors
+        self.latency_ms_sum += window.latency_ms_sum
+        self.latency_ms_squares += window.latency_ms_squares
+        self.latencies.update(window.latencies)
+        self.add_outputs(window.outputs)
+
+    def add_outputs(self, outputs: Mapping[str, Mapping[int, int]]) -> None:
+        """Add the buckets of outputs."""
+        for name, buckets in outputs.items():
+            self.outputs.setdefault(name, Counter()).update(buckets)
+
+    @property
+    def error_rate(self) -> float:
+        """Share of the requests that failed; 0 where none was sent."""
+        return self.errors / self.requests if self.requests else 0.0
+
+
+@dataclass
+class _OpenWindow(CallTotals):
+    """Calls of one version since a time."""
+
+    since_ns: int = field(default_factory=time.time_ns)
 
 
 class CallCounts:
@@ -146,7 +191,7 @@ class CallCounts:
         self._model = model
         self._router = router
         self._lock = threading.Lock()
-        self._counts: dict[tuple[str, str], _Count] = {}
+        self._windows: dict[tuple[str, str], _OpenWindow] = {}
 
     def record_response(
         self, split: str, version: str, latency_ns: int, outputs: Mapping[str, NDArray[np.float32]]
@@ -155,55 +200,48 @@ class CallCounts:
         latency_ms = latency_ns / 1e6
         buckets = {name: output_buckets(values) for name, values in outputs.items()}
         with self._lock:
-            count = self._of(split, version)
-            count.requests += 1
-            count.latency_ms_sum += latency_ms
-            count.latency_ms_squares += latency_ms**2
-            count.latencies[latency_bucket(latency_ms)] += 1
-            for name, counts in buckets.items():
-                count.outputs.setdefault(name, Counter()).update(counts)
+            window = self._window(split, version)
+            window.requests += 1
+            window.latency_ms_sum += latency_ms
+            window.latency_ms_squares += latency_ms**2
+            window.latencies[latency_bucket(latency_ms)] += 1
+            window.add_outputs(buckets)
 
     def record_failure(self, split: str, version: str) -> None:
         """Count a request that got an error, or no response in time."""
         with self._lock:
-            count = self._of(split, version)
-            count.requests += 1
-            count.errors += 1
+            window = self._window(split, version)
+            window.requests += 1
+            window.errors += 1
 
     def take(self) -> list[CallWindow]:
         """Return the counts since the last call, and reset them."""
         with self._lock:
-            counts, self._counts = self._counts, {}
+            windows, self._windows = self._windows, {}
         return [
             CallWindow(
                 split,
                 self._model,
                 version,
                 self._router,
-                count.since_ns,
-                count.requests,
-                count.errors,
-                count.latency_ms_sum,
-                count.latency_ms_squares,
-                dict(count.latencies),
-                {name: dict(buckets) for name, buckets in count.outputs.items()},
+                window.since_ns,
+                window.requests,
+                window.errors,
+                window.latency_ms_sum,
+                window.latency_ms_squares,
+                dict(window.latencies),
+                {name: dict(buckets) for name, buckets in window.outputs.items()},
             )
-            for (split, version), count in counts.items()
+            for (split, version), window in windows.items()
         ]
 
     def put_back(self, windows: Iterable[CallWindow]) -> None:
         """Restore windows that could not be stored: they add up, so that nothing grows in an outage."""
         with self._lock:
             for window in windows:
-                count = self._of(window.split, window.version)
-                count.since_ns = min(count.since_ns, window.since_ns)
-                count.requests += window.requests
-                count.errors += window.errors
-                count.latency_ms_sum += window.latency_ms_sum
-                count.latency_ms_squares += window.latency_ms_squares
-                count.latencies.update(window.latencies)
-                for name, buckets in window.outputs.items():
-                    count.outputs.setdefault(name, Counter()).update(buckets)
+                restored = self._window(window.split, window.version)
+                restored.since_ns = min(restored.since_ns, window.since_ns)
+                restored.add(window)
 
-    def _of(self, split: str, version: str) -> _Count:
-        return self._counts.setdefault((split, version), _Count(time.time_ns()))
+    def _window(self, split: str, version: str) -> _OpenWindow:
+        return self._windows.setdefault((split, version), _OpenWindow())

@@ -8,18 +8,19 @@ import queue
 import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nautilus_torchserve.backlog import Backlog, OutageLog
 from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, PredictionResponse
-from nautilus_torchserve.serving.model_metadata import ModelMetadata
+from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.traffic.assignment import Assignment, Route
-from nautilus_torchserve.traffic.backlog import Backlog, OutageLog
 from nautilus_torchserve.traffic.records import CallCounts, ShadowAnswer
+from nautilus_torchserve.traffic.routes import DefaultRoute, FixedRoute, Routes, Subjects
 from nautilus_torchserve.traffic.split import Kind, Split, State, fraction
 from nautilus_torchserve.traffic.store import SplitRefused, StoreFailed, TrafficStore
 from nautilus_torchserve.traffic.versions import ModelConnector, VersionClients
@@ -38,8 +39,7 @@ class ShadowRequest(NamedTuple):
     version: str
     """The challenger."""
     inputs: Inputs
-    subjects: tuple[tuple[str, ...], ...]
-    """The instruments that each of the inputs is about."""
+    subjects: Subjects
     ts_ns: int
     baseline_outputs: Mapping[str, NDArray[np.float32]]
     """Outputs of the response that the caller got."""
@@ -63,7 +63,7 @@ class Shadower:
     """
 
     def __init__(
-        self, model: str, client: Callable[[str], InferenceClient], counts: CallCounts, backlog: Backlog
+        self, model: str, client: Callable[[str], InferenceClient], counts: CallCounts, backlog: Backlog[ShadowAnswer]
     ) -> None:
         self._model = model
         self._client = client
@@ -118,20 +118,20 @@ class Shadower:
         else:
             self._counts.record_response(request.split, request.version, response.latency_ns, response.outputs)
             reason, latency_ms, outputs = "", response.latency_ns / 1e6, response.outputs
-        self._backlog.add(
-            ShadowAnswer(
-                request.split,
-                self._model,
-                request.version,
-                ",".join(instrument_ids),
-                request.ts_ns,
-                _row(outputs, row),
-                _row(request.baseline_outputs, row),
-                latency_ms,
-                reason,
+        for row, instrument_ids in enumerate(request.subjects):
+            self._backlog.add(
+                ShadowAnswer(
+                    request.split,
+                    self._model,
+                    request.version,
+                    ",".join(instrument_ids),
+                    request.ts_ns,
+                    _row(outputs, row),
+                    _row(request.baseline_outputs, row),
+                    latency_ms,
+                    reason,
+                )
             )
-            for row, instrument_ids in enumerate(request.subjects)
-        )
 
 
 def _row(outputs: Mapping[str, NDArray[np.float32]], row: int) -> dict[str, float]:
@@ -142,7 +142,7 @@ _log = logging.getLogger(__name__)
 _numbers = itertools.count(1)
 
 
-class Router:
+class Router(Routes):
     """The versions of one model, for one process on the trading side; safe to use from several threads.
 
     A background thread reads the split and writes the counts; the database is never on the path of a prediction.
@@ -186,9 +186,10 @@ class Router:
         self._model = model = connector.model
         self._store = store
         self._versions = VersionClients(connector)
-        self._assignment = Assignment(self.metadata.version)
+        self.metadata = self._versions.default.metadata
+        self.assignment: Assignment = Assignment(self.metadata.version)
         self._counts = CallCounts(model, self.name)
-        self._backlog = Backlog(store)
+        self._backlog = Backlog[ShadowAnswer](store.keep, f"router {self.name} of {model}")
         self._shadower = Shadower(model, self._versions.client, self._counts, self._backlog)
         self._calls = itertools.count()
         self._outage = OutageLog(f"router {self.name} of {model}")
@@ -203,17 +204,7 @@ class Router:
     @property
     def split(self) -> Split | None:
         """The running split, as last read."""
-        return self._assignment.split
-
-    @property
-    def assignment(self) -> Assignment:
-        """The version of each instrument."""
-        return self._assignment
-
-    @property
-    def metadata(self) -> ModelMetadata:
-        """Metadata of the server's default version as of the start, see `InferenceClient.metadata`."""
-        return self._versions.default.metadata
+        return self.assignment.split
 
     def predict(
         self, inputs: Inputs, instrument_id: str, ts_ns: int, has_exposure: bool = False, deadline_ns: int | None = None
@@ -224,47 +215,33 @@ class Router:
 
     def route(self, instrument_id: str, ts_ns: int, has_exposure: bool = False) -> Route:
         """Return the route of the next request about an instrument."""
-        route, missed = self._assignment.route(instrument_id, ts_ns, has_exposure)
+        route, missed = self.assignment.route(instrument_id, ts_ns, has_exposure)
         if missed is not None:
             self._counts.record_failure(missed.split, missed.version)
         return route
 
     def send(
-        self,
-        route: Route,
-        inputs: Inputs,
-        subjects: Sequence[tuple[str, ...]],
-        ts_ns: int,
-        deadline_ns: int | None = None,
+        self, route: Route, inputs: Inputs, subjects: Subjects, ts_ns: int, deadline_ns: int | None = None
     ) -> PredictionResponse:
         """Send one request along a route and wait for its response."""
         try:
             response = self._versions.client(route.version).predict(inputs, deadline_ns)
         except RequestError as error:
-            self._counts.record_failure(route.split, route.version or self._assignment.default_version)
+            self._counts.record_failure(route.split, route.version or self.assignment.default_version)
             if isinstance(error, UnknownModel):
-                self._assignment.forget(route.version)
+                self.assignment.forget(route.version)
             raise
         self._counts.record_response(route.split, response.version, response.latency_ns, response.outputs)
-        reason = self._assignment.unusable_reason(response.version)
+        reason = self.assignment.unusable_reason(response.version)
         if isinstance(reason, SchemaMismatch):  # what the server's default version has become since we connected
             raise reason
-        self._assignment.record_response(route, response.version, itertools.chain.from_iterable(subjects))
+        self.assignment.record_response(route, response.version, itertools.chain.from_iterable(subjects))
         split, call = self.split, next(self._calls)
         if split is not None and split.kind is Kind.SHADOW and fraction(split.name, f"call {call}") < split.share:
             self._shadower.submit(
                 ShadowRequest(split.name, split.challenger, inputs, tuple(subjects), ts_ns, response.outputs)
             )
         return response
-
-    def pending_version_change(self, instrument_id: str, ts_ns: int) -> bool:
-        """Return whether an instrument changes version as soon as it has no position."""
-        return self._assignment.pending_version_change(instrument_id, ts_ns)
-
-    def split_name(self) -> str:
-        """Return the running split's name, as last read; empty without one."""
-        split = self.split
-        return "" if split is None else split.name
 
     def refresh(self) -> None:
         """Read the split, connect the versions that it names, and write counts and records.
@@ -275,12 +252,13 @@ class Router:
             try:
                 self._follow(self._store.running(self._model))  # first: a version may have been withdrawn
                 self._flush()  # before the store records that a version is left: then all counts of it are there
-                self._store.heartbeat(self.name, self._model, self._assignment.versions_in_use())
+                self._store.heartbeat(self.name, self._model, self.assignment.versions_in_use())
             except StoreFailed as error:
                 self._outage.begin(error)
             else:
                 self._outage.end()
-            self._connect_assigned()
+            for version in self.assignment.assigned_versions():  # no request waits for that where a position keeps one
+                self._can_connect(version)
             self._refresh_default()
 
     def close(self) -> None:
@@ -322,7 +300,7 @@ class Router:
                     self._counts.record_failure(split.name, version)
         ended = before is not None and (split is None or split.name != before.name)
         withdrawn = before.challenger if before is not None and ended and self._was_withdrawn(before) else None
-        self._assignment.follow(split, withdrawn)
+        self.assignment.follow(split, withdrawn)
         if split != before:
             _log.info("%s: the split is %s, was %s", self._model, _describe(split), _describe(before))
 
@@ -339,21 +317,16 @@ class Router:
             self._versions.client(version)
         except RequestError as error:
             reason = error
-        if self._assignment.mark_unusable(version, reason) and reason is not None:
+        if self.assignment.mark_unusable(version, reason) and reason is not None:
             _log.error("%s %s is unusable: %s: %s", self._model, version, type(reason).__name__, reason)
         return reason is None
 
-    def _connect_assigned(self) -> None:
-        """Connect the versions that answered, so that no request waits for that where a position keeps one."""
-        for version in self._assignment.assigned_versions():
-            self._can_connect(version)
-
     def _refresh_default(self) -> None:
         """Look the default version up where no request goes to it, because positions keep their versions."""
-        was_seen = self._assignment.take_default_seen()
+        was_seen = self.assignment.take_default_seen()
         if self.split is None and not was_seen:
             with suppress(RequestError):  # left to the request that meets it
-                self._assignment.on_default_version(self._versions.default_version())
+                self.assignment.on_default_version(self._versions.default_version())
 
     def _flush(self) -> None:
         windows = self._counts.take()
@@ -367,3 +340,29 @@ class Router:
 
 def _describe(split: Split | None) -> str:
     return "none" if split is None else f"{split.kind} {split.name} with {split.share:g} to {split.challenger}"
+
+
+def open_routes(
+    connector: ModelConnector, version: str | None, store: TrafficStore | None, keep_versions: bool = False
+) -> Routes:
+    """Connect to a model, and return the routes of its requests.
+
+    Parameters
+    ----------
+    version : str, optional
+        A fixed version; None takes the server's default one.
+    store : TrafficStore, optional
+        Where splits are read; None: there are none.
+    keep_versions : bool
+        Whether an instrument with exposure stays with its version when the server's default version changes.
+
+    Raises
+    ------
+    RequestError, UnreadableArchive
+        As `ModelConnector.connect`.
+    """
+    if store is not None:
+        return Router(connector, store)
+    if keep_versions and version is None and is_server_url(connector.url):
+        return DefaultRoute(VersionClients(connector))
+    return FixedRoute(connector.connect(version))

@@ -1,34 +1,29 @@
-"""The routes of a model's requests: one version, the server's default version, or the versions of a running split."""
+"""The routes of a model's requests: one version, or the server's default version; `traffic.router` follows a split."""
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Protocol
 
 from nautilus_torchserve.serving.client.client import InferenceClient, Inputs, PredictionResponse
-from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.traffic.assignment import Assignment, Route
-from nautilus_torchserve.traffic.router import Router
-from nautilus_torchserve.traffic.store import TrafficStore
-from nautilus_torchserve.traffic.versions import ModelConnector, VersionClients
+from nautilus_torchserve.traffic.versions import VersionClients
 from nautilus_torchserve.wire.errors import RequestError, UnknownModel
 
+Subjects = Sequence[tuple[str, ...]]
+"""The instruments that each input of a request is about; of a text there may be several."""
 
-class Routes(Protocol):
-    """Chooses the version that answers a request, and sends it there.
 
-    Implemented by `FixedRoute`, `DefaultRoute` and `traffic.router.Router`.
-    """
+class Routes(ABC):
+    """Chooses the version that answers a request, and sends it there."""
 
-    @property
-    def assignment(self) -> Assignment | None:
-        """The version of each instrument; None where there is no choice."""
+    metadata: ModelMetadata
+    """Metadata of the version that was connected at the start, see `InferenceClient.metadata`."""
+    assignment: Assignment | None = None
+    """The version of each instrument; None where there is no choice."""
 
-    @property
-    def metadata(self) -> ModelMetadata:
-        """Metadata of the version that was connected at the start, see `InferenceClient.metadata`."""
-
+    @abstractmethod
     def route(self, instrument_id: str, ts_ns: int, has_exposure: bool = False) -> Route:
         """Return the route of the next request about an instrument.
 
@@ -40,13 +35,9 @@ class Routes(Protocol):
             Whether a position or an order on the instrument is open.
         """
 
+    @abstractmethod
     def send(
-        self,
-        route: Route,
-        inputs: Inputs,
-        subjects: Sequence[tuple[str, ...]],
-        ts_ns: int,
-        deadline_ns: int | None = None,
+        self, route: Route, inputs: Inputs, subjects: Subjects, ts_ns: int, deadline_ns: int | None = None
     ) -> PredictionResponse:
         """Send one request and wait for its response.
 
@@ -54,8 +45,6 @@ class Routes(Protocol):
         ----------
         route : Route
             What `route` returned for each of the instruments.
-        subjects : sequence of tuples of str
-            The instruments that each of the inputs is about; of a text there may be several.
         ts_ns : int
             When the newest event among the inputs happened, Unix ns.
         deadline_ns : int, optional
@@ -69,12 +58,14 @@ class Routes(Protocol):
 
     def pending_version_change(self, instrument_id: str, ts_ns: int) -> bool:
         """Return whether an instrument changes version as soon as it has no position."""
+        return self.assignment is not None and self.assignment.pending_version_change(instrument_id, ts_ns)
 
+    @abstractmethod
     def close(self) -> None:
         """Close all connections."""
 
 
-class FixedRoute:
+class FixedRoute(Routes):
     """Sends everything through one client.
 
     Parameters
@@ -83,33 +74,23 @@ class FixedRoute:
         Of a fixed version, of an archive in this process, or of whichever version is the server's default one.
     """
 
-    assignment = None
-
     def __init__(self, client: InferenceClient) -> None:
-        self.metadata: ModelMetadata = client.metadata
+        self.metadata = client.metadata
         self._client = client
 
     def route(self, instrument_id: str, ts_ns: int, has_exposure: bool = False) -> Route:
         return Route()
 
     def send(
-        self,
-        route: Route,
-        inputs: Inputs,
-        subjects: Sequence[tuple[str, ...]],
-        ts_ns: int,
-        deadline_ns: int | None = None,
+        self, route: Route, inputs: Inputs, subjects: Subjects, ts_ns: int, deadline_ns: int | None = None
     ) -> PredictionResponse:
         return self._client.predict(inputs, deadline_ns)
-
-    def pending_version_change(self, instrument_id: str, ts_ns: int) -> bool:
-        return False
 
     def close(self) -> None:
         self._client.close()
 
 
-class DefaultRoute:
+class DefaultRoute(Routes):
     """Sends requests to the server's default version; an instrument with exposure stays with the one that it has.
 
     Parameters
@@ -119,19 +100,14 @@ class DefaultRoute:
 
     def __init__(self, versions: VersionClients) -> None:
         self._versions = versions
-        self.metadata: ModelMetadata = versions.default.metadata
-        self.assignment = Assignment(self.metadata.version)
+        self.metadata = versions.default.metadata
+        self.assignment: Assignment = Assignment(self.metadata.version)
 
     def route(self, instrument_id: str, ts_ns: int, has_exposure: bool = False) -> Route:
         return self.assignment.route(instrument_id, ts_ns, has_exposure)[0]
 
     def send(
-        self,
-        route: Route,
-        inputs: Inputs,
-        subjects: Sequence[tuple[str, ...]],
-        ts_ns: int,
-        deadline_ns: int | None = None,
+        self, route: Route, inputs: Inputs, subjects: Subjects, ts_ns: int, deadline_ns: int | None = None
     ) -> PredictionResponse:
         try:
             response = self._versions.client(route.version).predict(inputs, deadline_ns)
@@ -141,11 +117,8 @@ class DefaultRoute:
         self.assignment.record_response(route, response.version, itertools.chain.from_iterable(subjects))
         return response
 
-    def pending_version_change(self, instrument_id: str, ts_ns: int) -> bool:
-        return self.assignment.pending_version_change(instrument_id, ts_ns)
-
     def refresh(self) -> None:
-        """Connect the versions that instruments may stay with; look the default version up where no response tells it.
+        """Connect the versions that instruments may stay with; look the default version up where no response named it.
 
         Errors are left to the requests that meet them.
         """
@@ -158,29 +131,3 @@ class DefaultRoute:
 
     def close(self) -> None:
         self._versions.close()
-
-
-def open_routes(
-    connector: ModelConnector, version: str | None, store: TrafficStore | None, keep_versions: bool = False
-) -> Routes:
-    """Connect to a model, and return the routes of its requests.
-
-    Parameters
-    ----------
-    version : str, optional
-        A fixed version; None takes the server's default one.
-    store : TrafficStore, optional
-        Where splits are read; None: there are none.
-    keep_versions : bool
-        Whether an instrument with exposure stays with its version when the server's default version changes.
-
-    Raises
-    ------
-    RequestError, UnreadableArchive
-        As `ModelConnector.connect`.
-    """
-    if store is not None:
-        return Router(connector, store)
-    if keep_versions and version is None and is_server_url(connector.url):
-        return DefaultRoute(VersionClients(connector))
-    return FixedRoute(connector.connect(version))

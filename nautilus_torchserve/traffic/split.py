@@ -23,7 +23,7 @@ class Kind(StrEnum):
 
 
 class Unit(StrEnum):
-    """What is assigned to one version or the other as a whole."""
+    """Unit that is assigned to one version or the other as a whole."""
 
     INSTRUMENT = "instrument"
     """An instrument keeps its version."""
@@ -60,7 +60,7 @@ class Split:
     share: float
     """Share of the units that the challenger gets; of a shadow, of the calls that are copied. In [0, 1]."""
     unit: Unit = Unit.INSTRUMENT
-    """What is assigned as a whole."""
+    """Unit that is assigned as a whole."""
     slice_ns: int = DAY_NS
     """Length of a time slice, nanoseconds; not used for instruments."""
     state: State = State.RUNNING
@@ -68,7 +68,7 @@ class Split:
     created_ns: int = 0
     """Unix nanoseconds."""
     updated_ns: int = 0
-    """When share or state changed last, Unix nanoseconds."""
+    """Time of the last change of share or state, Unix nanoseconds."""
     settings: str = "{}"
     """JSON of its creator: an experiment's decision rules."""
 

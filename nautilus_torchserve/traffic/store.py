@@ -7,6 +7,7 @@ experiments. Several hosts need a server (PostgreSQL); a file is enough for one.
 import os
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,7 +20,7 @@ from sqlalchemy.engine import RowMapping
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
 from nautilus_torchserve.files.state_file import describe_mismatch
-from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction, ShadowAnswer
+from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, Record, ScoredPrediction, ShadowAnswer
 from nautilus_torchserve.traffic.split import Kind, Split, State, Unit
 from nautilus_torchserve.user_error import UserError
 
@@ -28,8 +29,7 @@ _LIBPQ = {"connect_timeout": 10, "tcp_user_timeout": 10_000}  # seconds; millise
 _TIMEOUTS: dict[str, dict[str, Any]] = {"pysqlite": {"timeout": 20.0}, "psycopg": _LIBPQ, "psycopg2": _LIBPQ}
 """Driver -> its arguments, so that a database that has gone away is an error, and is not waited for."""
 _tables = sa.MetaData()
-Record = CallWindow | ScoredPrediction | ClosedTrade | ShadowAnswer
-_Record = TypeVar("_Record", CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer)
+AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class _RouterRow:
     versions: list[str]
 
 
-_Row = TypeVar("_Row", Split, CallWindow, ScoredPrediction, ClosedTrade, ShadowAnswer, _RouterRow)
+_Row = TypeVar("_Row", bound=Split | Record | _RouterRow)
 
 
 class StoreFailed(UserError):
@@ -205,10 +205,10 @@ class TrafficStore:
         """End a running split; raises `SplitRefused` where it has ended already."""
         return self._change(name, state=state.value)
 
-    def keep(self, records: Sequence[Record]) -> None:
-        """Write records of one type, all or none."""
+    def keep(self, records: Sequence[Record]) -> int:
+        """Write records of one type, all or none; return how many."""
         if not records:
-            return
+            return 0
         table = _of_record[type(records[0])]
         with self._failures("take records"), self._engine.begin() as connection:
             if connection.dialect.name == "postgresql":
@@ -218,8 +218,9 @@ class TrafficStore:
                 connection.execute(sa.text("SET LOCAL lock_timeout = '20s'"))
                 connection.execute(sa.text(f"LOCK TABLE {table.name} IN EXCLUSIVE MODE"))
             connection.execute(table.insert(), [asdict(record) for record in records])
+        return len(records)
 
-    def read(self, record: type[_Record], split: str, after: int = 0) -> list[_Record]:
+    def read(self, record: type[AnyRecord], split: str, after: int = 0) -> list[AnyRecord]:
         """Return a split's records in the order in which they were written, without the first ``after`` of them."""
         table = _of_record[record]
         wanted = sa.select(table).where(table.c.split == split).order_by(table.c.number).offset(after)
@@ -263,13 +264,30 @@ class TrafficStore:
         return split
 
     @contextmanager
-    def _failures(self, what: str) -> Iterator[None]:
+    def _failures(self, purpose: str) -> Iterator[None]:
         try:
             yield
         except (SQLAlchemyError, sqlite3.Error, ValueError, ImportError, OSError) as error:  # ImportError: its driver
             cause = getattr(error, "orig", None) or error
             reason = f"{cause}".strip().split("\n")[0] or type(cause).__name__
-            raise StoreFailed(f"{self._name}: expected a database that can {what}, got: {reason:.200}") from error
+            raise StoreFailed(f"{self._name}: expected a database that can {purpose}, got: {reason:.200}") from error
+
+
+class RecordReader:
+    """Reads the records of a split as they come: of each kind only those that were not read before.
+
+    On a server's database a record that another transaction wrote in between can be read twice or not at all.
+    """
+
+    def __init__(self, store: TrafficStore, split: str) -> None:
+        self._store, self._split = store, split
+        self._read: Counter[type] = Counter()
+
+    def read(self, kind: type[AnyRecord]) -> list[AnyRecord]:
+        """Return the new records of one kind."""
+        records = self._store.read(kind, self._split, self._read[kind])
+        self._read[kind] += len(records)
+        return records
 
 
 def _restored(record: type[_Row], row: RowMapping, key: object) -> _Row:

@@ -172,7 +172,7 @@ def test_a_text_that_postgresql_cannot_hold_does_not_block_the_others(log_url: s
     log.close()
 
 
-def test_a_disk_that_is_full_leaves_what_was_there_and_takes_the_rest_later(tmp_path: Path) -> None:
+def test_a_full_disk_keeps_earlier_records_and_takes_the_rest_later(tmp_path: Path) -> None:
     log = ParquetLog(tmp_path)
     log.keep([make_record(FillRecord, seq) for seq in range(3)])
     (stream,) = (tmp_path / "fills").glob("*.arrows")

@@ -54,7 +54,7 @@ def flip(path: Path, place: int, bit: int) -> None:
     path.write_bytes(data)
 
 
-def test_what_was_written_is_whole(written: Path) -> None:
+def test_an_unchanged_log_has_no_findings(written: Path) -> None:
     verification = verify(written)
 
     assert verification.findings == ()
@@ -145,7 +145,7 @@ def test_a_run_that_was_cut_off_is_found_by_a_hash_kept_elsewhere(fresh_copy: Ca
     assert (finding.file, finding.problem) == (f"{FOLDER}/{FILE}", "missing")
 
 
-def test_what_a_crash_left_is_whole_before_and_after_the_next_run(fresh_copy: Callable[[], Path]) -> None:
+def test_a_log_has_no_findings_after_the_run_that_follows_a_crash(fresh_copy: Callable[[], Path]) -> None:
     folder = fresh_copy()
     log = ParquetLog(folder)
 
@@ -158,7 +158,7 @@ def test_what_a_crash_left_is_whole_before_and_after_the_next_run(fresh_copy: Ca
     assert [record.run_id for record in log.read(FillRecord)] == ["run-1"] * 8 + ["run-2"] * 3 + ["run-3"]
 
 
-def test_the_next_run_does_not_cover_up_what_was_changed(fresh_copy: Callable[[], Path]) -> None:
+def test_the_next_run_does_not_hide_a_change(fresh_copy: Callable[[], Path]) -> None:
     folder = fresh_copy()
     (stream,) = (folder / "fills").glob("run-2*.arrows")
     os.truncate(stream, stream.stat().st_size - 8)

@@ -2,13 +2,13 @@
 
 import json
 
-from support import run_script
+from support import call_script
 
 
 def test_every_form_is_measured() -> None:
-    result = run_script("scripts/bench_features.py", "--trades", "2000", "--rounds", "1", "--json")
+    result = call_script("scripts/bench_features.py", "--trades", "2000", "--rounds", "1", "--json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
     assert set(summary["ticks_per_s"]) == {"streaming", "recomputed", "vectorised"}
     assert all(value > 0 for value in summary["ticks_per_s"].values())

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from support import run_script
+from support import call_script, run_script
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_every_way_is_measured(tick_archive: Path) -> None:
 
 
 def test_a_missing_archive_ends_the_benchmark_with_status_1(tmp_path: Path) -> None:
-    result = run_script("scripts/bench_live.py", "--archive", tmp_path / "none.mar")
+    result = call_script("scripts/bench_live.py", "--archive", tmp_path / "none.mar")
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "none.mar" in result.stderr

@@ -2,10 +2,7 @@
 
 import json
 import math
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +30,9 @@ from benchmarks.payloads import (
 )
 from benchmarks.servers import NAMES
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from support import PROJECT
+from support import call_script, run_script
+
+SCRIPT = "scripts/bench_serving.py"
 
 
 @pytest.fixture(params=["wrk", "closed_loop"])
@@ -56,20 +55,17 @@ def load_on(server: Server, path: str = "", body: bytes = b"[[0, 0, 0, 0]]") -> 
     return Load(server.url + path, headers, body, connections=4, seconds=0.3)
 
 
-def run_bench(*arguments: str | Path, path: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, PROJECT / "scripts/bench_serving.py", *arguments]
-    environment = {**os.environ, "PATH": path}
-    return subprocess.run(
-        command, cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=300, check=False
-    )
-
-
 @pytest.mark.slow
 def test_every_cell_is_measured_where_wrk_is_missing(
-    tick_archive: Path, untrained_price_run: Path, news_runs: dict[str, Path], tmp_path: Path
+    tick_archive: Path,
+    untrained_price_run: Path,
+    news_runs: dict[str, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
     runs = ("--archive", tick_archive, "--price-run", untrained_price_run, "--ensemble-run", news_runs["ensemble"])
-    result = run_bench("--quick", "--json", *runs, path=str(tmp_path))
+    result = run_script(SCRIPT, "--quick", "--json", *runs)
 
     assert result.returncode == 0, result.stderr
     report = json.loads(result.stdout)
@@ -141,9 +137,9 @@ def test_failed_measurement_is_exit_status_1(tmp_path: Path) -> None:
     broken = tmp_path / "tick.mar"
     broken.write_bytes(b"no archive")
 
-    result = run_bench("--quick", "--archive", broken, path=os.environ["PATH"])
+    result = call_script(SCRIPT, "--quick", "--archive", broken)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert str(broken) in result.stderr.replace("\n", "")
 
 
@@ -154,9 +150,9 @@ def test_failed_measurement_is_exit_status_1(tmp_path: Path) -> None:
 def test_a_missing_run_is_reported_with_the_command_that_makes_one(
     option: str, command: str, tick_run: Path, tmp_path: Path
 ) -> None:
-    result = run_bench("--run", tick_run, option, tmp_path / "missing", path=os.environ["PATH"])
+    result = call_script(SCRIPT, "--run", tick_run, option, tmp_path / "missing")
 
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert command in result.stderr
 
 

@@ -23,7 +23,7 @@ from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.serving.tokens import KEY_FILE
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.wire.body import BINARY, encode_rows
-from support import REAL_DATA, run_script
+from support import REAL_DATA, call_script
 
 SCRIPT = "scripts/bench_serving.py"
 MS = 1_000_000
@@ -159,11 +159,11 @@ def test_script_records_from_a_running_server_and_from_its_own(
     there = ("--url", tick_server.inference_url, "--token-file", tick_server.home / KEY_FILE, "--workers", "1")
     few = ("--arrivals", "poisson:80", "--seconds", "2", "--json")
 
-    running = run_script(SCRIPT, "--record", tmp_path / "a.json", *there, *few)
-    own = run_script(SCRIPT, "--record", tmp_path / "b.json", "--run", tick_run, *few)
+    running = call_script(SCRIPT, "--record", tmp_path / "a.json", *there, *few)
+    own = call_script(SCRIPT, "--record", tmp_path / "b.json", "--run", tick_run, *few)
 
     for result, name in ((running, "a.json"), (own, "b.json")):
-        assert result.returncode == 0, result.stderr
+        assert result.exit_code == 0, result.stderr
         summary, profile = json.loads(result.stdout), load_profile(tmp_path / name)
         assert summary["profile"] == str(tmp_path / name)
         assert summary["requests"] == len(profile.service_ns) >= FEWEST
@@ -171,7 +171,6 @@ def test_script_records_from_a_running_server_and_from_its_own(
     assert json.loads(running.stdout)["digest"] == json.loads(own.stdout)["digest"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "status", "reason"),
     [
@@ -182,8 +181,8 @@ def test_script_records_from_a_running_server_and_from_its_own(
 def test_a_recording_that_cannot_be_made_fails_with_the_reason(
     arguments: tuple[str, ...], status: int, reason: str
 ) -> None:
-    result = run_script(SCRIPT, *arguments)
+    result = call_script(SCRIPT, *arguments)
 
-    assert result.returncode == status, result.stderr
+    assert result.exit_code == status, result.stderr
     assert reason in " ".join(result.stderr.replace("│", " ").split())
     assert "Traceback" not in result.stderr

@@ -18,9 +18,10 @@ from challengers import INSTRUMENTS, SOFTENED, TILTED, target_of, version_of
 
 from nautilus_torchserve.experiments.canary.canary import CanarySettings, canary
 from nautilus_torchserve.experiments.canary.gates import GateLimits
-from nautilus_torchserve.experiments.lifecycle import end_abandoned, find_abandoned
+from nautilus_torchserve.experiments.lifecycle import end_abandoned
 from nautilus_torchserve.experiments.shadow.shadow import ShadowSettings, shadow
 from nautilus_torchserve.release.rollout.gates import Limits
+from nautilus_torchserve.release.rollout.journal import RolloutRefused
 from nautilus_torchserve.release.rollout.report import RolloutReport
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.serving.client.client import PredictionResponse
@@ -246,7 +247,7 @@ def test_shadow_compares_and_answers_no_request(target: Target, store: TrafficSt
     assert report.challenger_latency.requests == pytest.approx(report.answers, rel=0.2)  # written one after the other
 
 
-def test_interrupted_shadow_reports_what_there_is(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
+def test_interrupted_shadow_reports_the_answers_so_far(target: Target, store: TrafficStore, rows: np.ndarray) -> None:
     def interrupt(line: str) -> None:
         if "gets copies" in line:
             threading.Thread(target=interrupt_later).start()
@@ -278,15 +279,13 @@ def test_killed_canary_is_found_and_ended(target: Target, store: TrafficStore, t
     driver = subprocess.Popen([sys.executable, program], cwd=PROJECT, env={**os.environ, "PYTHONPATH": str(PROJECT)})
     try:
         until(lambda: store.running("tick") is not None)
-        assert find_abandoned(target, store, "tick") is None
+        with pytest.raises(RolloutRefused):
+            end_abandoned(target, store, "tick")
     finally:
         driver.send_signal(signal.SIGKILL)
         driver.wait()
 
-    split = find_abandoned(target, store, "tick")
-    assert split is not None
-    assert (split.kind, split.challenger) == (Kind.CANARY, challenger)
     ended = end_abandoned(target, store, "tick")
     assert ended is not None
-    assert ended.state is State.STOPPED
+    assert (ended.kind, ended.challenger, ended.state) == (Kind.CANARY, challenger, State.STOPPED)
     assert challenger in manager.versions("tick")

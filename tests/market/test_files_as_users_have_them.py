@@ -321,6 +321,7 @@ REFUSED = {
         {},
         r"line 4: expected one row for a time .remove the wrong one., got time 2024-01-01T00:01:00Z .* than line 3",
     ),
+    "a line that is no bar": (HEADER + minutes(2) + "nonsense\n", {}, "line 4, column 'timestamp': expected a number"),
     "binary data": (b"\x00\x01\x02" * 9, {}, "expected a text file or Parquet, got binary data"),
     "a crash that nobody vouched for": (
         HEADER + minutes(2) + f"{S + 120},0.1,0.1,0.1,0.1,7\n",

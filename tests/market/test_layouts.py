@@ -258,12 +258,18 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
     expected = load_files(plain).sha256
 
     assert len(load_files(plain)) == 2
+    (plain / "ETHUSDT-trades-2024-01-01.csv").write_text(days[0])
+    with pytest.raises(BadData, match=r"one instrument, got BTCUSDT\.BINANCE, ETHUSDT\.BINANCE; name one"):
+        load_files(plain)
+    assert load_files(plain, "BTCUSDT.BINANCE").sha256 == expected
+    with pytest.raises(BadData, match=r"expected trades of SOLUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
+        load_files(plain, "SOLUSDT.BINANCE")
     for data in (
         dumps,
         dumps / "both.zip",
         tmp_path / "mixed",
         plain / "BTCUSDT-trades-*.csv",
-        tmp_path / "*/BTC*.csv",
+        tmp_path / "pla*/BTC*.csv",
     ):
         assert load_files(data).sha256 == expected
 

@@ -87,6 +87,9 @@ def test_quotes_of_one_side_and_crossed_quotes_are_left_out_and_counted(tmp_path
         "quotes.csv: 1 of 4 quotes lack a bid or an ask and were left out.",
         "quotes.csv: 1 of 3 quotes have a bid above the ask and were left out.",
     )
+    twice = load_quotes(written(tmp_path, TARDIS + TARDIS.splitlines()[2] + "\n"))
+    assert len(twice) == 2
+    assert twice.notes == ("quotes.csv: 1 of 3 rows repeat an earlier one and were left out.",)
     swapped = TARDIS.replace("ask_price,bid_price", "bid_price,ask_price")
     with pytest.raises(BadData, match=r"line 2: expected a bid of at most the ask, .* in 2 of 2 .* swapped\?"):
         load_quotes(written(tmp_path, swapped))

@@ -1,4 +1,4 @@
-"""`make setup` on machines without the right Python: one sentence, and nothing half-made."""
+"""`make setup` on machines without a supported Python: one sentence, and nothing half-made."""
 
 import shutil
 import subprocess
@@ -46,33 +46,42 @@ if [ "$2" = venv ]; then mkdir -p .venv/bin; echo "ensurepip is not available"; 
 exec {sys.executable} "$@"
 """
 """Debian's Python without python3-venv leaves a .venv without pip."""
+OF_3_13 = 'if [ "$1" = -c ]; then echo 3.13; else exit 1; fi'
+"""A Python 3.13 without the module venv."""
 
 
 @pytest.mark.parametrize(
     ("pythons", "arguments", "message"),
     [
-        ({}, [], "error: expected Python 3.11, got none: docs/setup.md says how"),
-        ({"python3": "echo 3.13"}, [], "error: expected Python 3.11, got 3.13 ({bin}/python3): docs/setup.md"),
+        ({}, [], "error: expected Python 3.11, 3.12 or 3.13, got none: docs/setup.md says how"),
+        (
+            {"python3": "echo 3.14"},
+            [],
+            "error: expected Python 3.11, 3.12 or 3.13, got 3.14 ({bin}/python3): docs/setup.md",
+        ),
         (
             {"python3.11": "echo 'pyenv: python3.11: command not found' >&2; exit 127", "python3": "echo 3.9"},
             [],
-            "error: expected Python 3.11, got one that does not run ({bin}/python3.11), 3.9 ({bin}/python3): docs",
+            "got 3.9 ({bin}/python3), one that does not run ({bin}/python3.11): docs",
         ),
         (
             {"python3.11": WITHOUT_VENV},
             ["PYTHON=/nowhere/python"],
-            "error: expected Python 3.11, got no program /nowhere/python: docs",
+            "error: expected Python 3.11, 3.12 or 3.13, got no program /nowhere/python: docs",
         ),
         (
             {"python3.11": WITHOUT_VENV},
             [],
             "error: expected a Python with the modules venv and ensurepip, got "
-            "{bin}/python3.11 without them: on Debian and Ubuntu, apt install python3.11-venv",
+            "{bin}/python3.11 without them: on Debian and Ubuntu, apt install python3-venv",
         ),
+        ({"python3": OF_3_13, "python3.11": WITHOUT_VENV}, [], "got {bin}/python3 without them"),
+        ({"python3": "echo 3.14", "python3.12": OF_3_13}, [], "got {bin}/python3.12 without them"),
+        ({"python3": OF_3_13, "own": OF_3_13}, ["PYTHON=own"], "got {bin}/own without them"),
         ({"uv": "echo {bin}/elsewhere", "elsewhere": WITHOUT_VENV}, [], "got {bin}/elsewhere without them"),
     ],
 )
-def test_what_is_missing_is_named_and_nothing_is_left(
+def test_missing_python_is_named_and_no_environment_is_left(
     machine: Path, pythons: dict[str, str], arguments: list[str], message: str
 ) -> None:
     (machine / "bin" / "mkdir").symlink_to(shutil.which("mkdir") or "mkdir")
@@ -87,14 +96,24 @@ def test_what_is_missing_is_named_and_nothing_is_left(
     assert not (machine / ".venv").exists()
 
 
-def test_an_environment_of_another_python_is_the_users_to_remove(machine: Path) -> None:
+@pytest.mark.parametrize(
+    ("version", "arguments", "message"),
+    [
+        ("3.14", [], "error: expected Python 3.11, 3.12 or 3.13 in .venv, got 3.14: make clean removes it"),
+        ("3.12", ["PYTHON=own"], "error: expected Python 3.13 (own) in .venv, got 3.12: make clean removes it"),
+    ],
+)
+def test_environment_of_another_python_is_the_users_to_remove(
+    machine: Path, version: str, arguments: list[str], message: str
+) -> None:
+    install(machine, "own", OF_3_13)
     (machine / ".venv" / "bin").mkdir(parents=True)
-    (machine / ".venv" / "bin" / "python").write_text("#!/bin/sh\necho 3.12\n")
+    (machine / ".venv" / "bin" / "python").write_text(f"#!/bin/sh\necho {version}\n")
     (machine / ".venv" / "bin" / "python").chmod(0o755)
 
-    result = make(machine)
+    result = make(machine, *arguments)
 
-    assert "error: expected Python 3.11 in .venv, got 3.12: make clean removes it" in result.stderr
+    assert message in result.stderr
     assert (machine / ".venv" / "bin" / "python").exists()
 
 

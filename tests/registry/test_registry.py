@@ -170,7 +170,7 @@ def test_a_version_is_linked_to_the_training_that_mlflow_knows(
     assert kept.is_file()
 
 
-def test_a_version_whose_training_is_gone_from_mlflow_gets_a_run_of_its_own(
+def test_version_whose_training_was_deleted_from_mlflow_gets_a_new_run(
     registry: Registry, runs: Path, archive: Path, tick_run: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     trained = shutil.copytree(tick_run, runs / "tick")
@@ -194,7 +194,7 @@ def test_a_run_that_the_archive_was_not_built_from_is_refused(
     assert registry.models() == []
 
 
-def test_an_archive_comes_back_as_it_was(registry: Registry, archive: Path, keys: Path, tmp_path: Path) -> None:
+def test_archive_is_fetched_unchanged(registry: Registry, archive: Path, keys: Path, tmp_path: Path) -> None:
     version = registry.add(archive).version
 
     folder = tmp_path / "a new folder"
@@ -215,7 +215,7 @@ def flip_a_bit(stored: Path, _: Path) -> None:
 
 
 @pytest.mark.parametrize(("spoil", "why"), [(put_other_content, "expected digest"), (flip_a_bit, "stored|damaged")])
-def test_an_archive_that_was_altered_in_the_store_does_not_come_back(
+def test_archive_altered_in_the_store_is_not_fetched(
     registry: Registry, runs: Path, archive: Path, keys: Path, tmp_path: Path, spoil: Any, why: str
 ) -> None:
     version = registry.add(archive).version
@@ -229,7 +229,7 @@ def test_an_archive_that_was_altered_in_the_store_does_not_come_back(
     assert (tmp_path / "back.mar").read_text() == "what was there"
 
 
-def test_an_older_archive_does_not_pass_for_a_newer_one(
+def test_older_archive_is_not_accepted_as_a_newer_one(
     registry: Registry, runs: Path, archive: Path, keys: Path, tmp_path: Path
 ) -> None:
     from mlflow import MlflowClient
@@ -245,7 +245,7 @@ def test_an_older_archive_does_not_pass_for_a_newer_one(
         registry.fetch(registry.find("tick", "2.0"), tmp_path / "back.mar")
 
 
-def test_an_archive_whose_key_was_withdrawn_does_not_come_back(
+def test_archive_of_a_withdrawn_key_is_not_fetched(
     registry: Registry, runs: Path, archive: Path, keys: Path, tmp_path: Path
 ) -> None:
     version = registry.add(archive).version
@@ -254,7 +254,7 @@ def test_an_archive_whose_key_was_withdrawn_does_not_come_back(
         Registry(runs, keys / "strangers").fetch(version, tmp_path / "back.mar")
 
 
-def test_two_who_add_the_same_at_once_make_one_version(runs: Path, archive: Path, keys: Path) -> None:
+def test_concurrent_registrations_of_one_archive_make_one_version(runs: Path, archive: Path, keys: Path) -> None:
     at_once = Barrier(4)
 
     def add(registry: Registry) -> bool:
@@ -288,7 +288,7 @@ def test_one_version_is_production_one_staging_and_any_number_archived(
     assert registry.find("tick", "archived").version == "3.0"
 
 
-def test_a_version_that_is_not_there_is_named_with_those_that_are(registry: Registry, archive: Path) -> None:
+def test_unknown_version_is_named_with_the_registered_ones(registry: Registry, archive: Path) -> None:
     registry.add(archive)
 
     with pytest.raises(RegistryRefused, match=r"expected a registered version of tick: 1\.0, got 2\.0"):
@@ -297,7 +297,7 @@ def test_a_version_that_is_not_there_is_named_with_those_that_are(registry: Regi
         registry.find("tick", "production")
 
 
-def test_versions_that_somebody_else_registered_are_not_ours(registry: Registry, runs: Path) -> None:
+def test_versions_registered_by_other_software_are_ignored(registry: Registry, runs: Path) -> None:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_store(runs))
@@ -335,7 +335,7 @@ def test_versions_may_be_registered_apart_from_runs(
     assert [path.relative_to(tmp_path).parts[0] for path in tmp_path.rglob("*.mar")] == ["runs"]
 
 
-def test_a_client_library_that_is_missing_is_named(
+def test_missing_client_library_is_named(
     archive: Path, keys: Path, new_runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "boto3", None)  # as where it is not installed

@@ -77,7 +77,7 @@ def test_another_network_and_other_features_are_named(tick_run: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["git_commit", "training"])
-def test_values_that_both_sides_lack_are_not_taken_for_equal(tick_run: Path, missing: str) -> None:
+def test_values_missing_on_both_sides_do_not_count_as_equal(tick_run: Path, missing: str) -> None:
     description = {key: value for key, value in read_description(tick_run).items() if key != missing}
 
     comparison = Comparison(registered(description, "1.0", "d"), registered(description, "1.1", "e"))
@@ -94,7 +94,7 @@ def test_main_metrics_are_those_of_the_shortest_paths(tick_run: Path) -> None:
     assert registered({**description, "metrics": held_out}, "1.0", "d").main_metrics == {"held_out.accuracy": 0.8}
 
 
-def test_entries_that_name_themselves_go_by_their_names(tick_run: Path) -> None:
+def test_named_list_entries_are_keyed_by_their_names(tick_run: Path) -> None:
     classes = [{"class": "up", "f1": 0.5}, {"class": "down", "f1": 0.25}]
 
     read = registered({**read_description(tick_run), "metrics": {"per_class": classes}}, "1.0", "d")
@@ -104,7 +104,7 @@ def test_entries_that_name_themselves_go_by_their_names(tick_run: Path) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text("abc_", min_size=1), TREES, max_size=4))
-def test_metrics_of_any_shape_have_names_that_mlflow_takes_and_keep_their_values(metrics: dict[str, Any]) -> None:
+def test_metrics_of_any_shape_have_valid_mlflow_names_and_keep_their_values(metrics: dict[str, Any]) -> None:
     tags = archive_tags({"feature_schema": SCHEMA, "metrics": metrics})
 
     kept = {name.removeprefix("metrics."): value for name, value in tags.items() if name.startswith("metrics.")}

@@ -77,9 +77,7 @@ def test_an_alias_is_set_once_the_server_serves_its_version_and_not_before(
 
 
 @pytest.mark.slow
-def test_other_content_under_a_version_s_number_is_found_and_not_promoted(
-    registry: Registry, deployment: Deployment
-) -> None:
+def test_other_content_under_a_registered_version_is_not_promoted(registry: Registry, deployment: Deployment) -> None:
     registered = registry.add(deployment.make("4.0")).version
     other = made(deployment.archive, deployment.folder / "other.mar", "4.0", deployment.key, code="\n# changed")
     assert register(deployment.target, "tick", other, deployment.trusted, QUICK, promote=False).ok
@@ -93,7 +91,7 @@ def test_other_content_under_a_version_s_number_is_found_and_not_promoted(
 
 
 @pytest.mark.slow
-def test_what_a_killed_rollout_left_is_gated_before_it_is_staging(registry: Registry, deployment: Deployment) -> None:
+def test_remainder_of_a_killed_rollout_is_gated_before_staging(registry: Registry, deployment: Deployment) -> None:
     archive, manager = deployment.make("5.0"), deployment.target.manager()
     registry.add(archive)
     shutil.copy(archive, deployment.server.model_store / "tick-5.0.mar")

@@ -92,7 +92,7 @@ def _mistake(place: int) -> dict[str, Any]:
         "topic": "analysts/price_targets" if place % 2 else "",
         "style": "wire",
         "label": label,
-        "said": predicted,
+        "predicted": predicted,
         "probabilities": {predicted: sure, label: 0.7 * (1 - sure), third: 0.3 * (1 - sure)},
     }
 

@@ -9,6 +9,7 @@ from nautilus_torchserve.scores.classification import (
     calibration,
     class_scores,
     confusion_matrix,
+    label_scores,
     log_losses,
     logit_log_losses,
     macro_f1,
@@ -31,6 +32,7 @@ def test_matrix_and_scores_are_those_of_scikit_learn(both: np.ndarray) -> None:
     assert (matrix == oracle.confusion_matrix(actual, predicted, labels=range(CLASSES))).all()
     assert accuracy(matrix) == pytest.approx(oracle.accuracy_score(actual, predicted))
     assert macro_f1(matrix) == pytest.approx(oracle.f1_score(actual, predicted, average="macro"))
+    assert label_scores(actual, predicted, CLASSES) == {"accuracy": accuracy(matrix), "macro_f1": macro_f1(matrix)}
     precision, recall, _, support = oracle.precision_recall_fscore_support(
         actual, predicted, labels=range(CLASSES), zero_division=np.nan
     )
@@ -54,15 +56,15 @@ def test_calibration_error_is_that_of_the_paper_s_bins(both: list[tuple[float, b
     assert result.counts.sum() == len(both)
 
 
-def test_sure_and_right_is_calibrated() -> None:
+def test_confident_and_correct_predictions_are_calibrated() -> None:
     assert calibration(np.ones(5), np.ones(5, dtype=bool)).ece == 0.0
 
 
-def test_percentiles_are_in_milliseconds_and_skip_what_was_not_measured() -> None:
+def test_percentiles_are_in_milliseconds_and_skip_nan() -> None:
     assert percentiles_ms(np.array([1e6, np.nan, 3e6])) == pytest.approx({"p50": 2.0, "p95": 2.9, "p99": 2.98})
 
 
-def test_nothing_seen_has_no_scores() -> None:
+def test_empty_inputs_have_no_scores() -> None:
     empty = np.zeros((CLASSES, CLASSES), dtype=np.int64)
 
     assert np.isnan(accuracy(empty))

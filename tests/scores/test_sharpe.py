@@ -51,7 +51,7 @@ def test_equity_that_never_moves_has_no_sharpe() -> None:
     assert sharpe_of(curve(np.zeros(PERIODS))) is None
 
 
-def test_the_more_were_tried_the_less_the_best_is_worth() -> None:
+def test_more_trials_lower_the_deflated_sharpe() -> None:
     random = np.random.default_rng(4)
     some = [Sharpe(float(ratio), 0.0, 3.0, PERIODS) for ratio in random.normal(0, 0.05, 20)]
 

@@ -12,7 +12,7 @@ ends = st.floats(-1, 1) | st.floats(-0.002, 0.002)
 
 
 @given(ends, ends, st.integers(0, 5))
-def test_a_gain_is_one_in_print(one: float, other: float, decimals: int) -> None:
+def test_gain_counts_at_its_printed_precision(one: float, other: float, decimals: int) -> None:
     low, high = sorted((one, other))
     shown = [float(f"{end:+.{decimals}f}") for end in (low, high)]
 
@@ -22,7 +22,7 @@ def test_a_gain_is_one_in_print(one: float, other: float, decimals: int) -> None
 
 @pytest.mark.parametrize("kind", ["tick", "price", "sentiment", "ensemble"])
 @pytest.mark.parametrize(("ends", "verdict"), [((4e-5, 4.9e-5), []), ((0.5, 0.6), ["gain"]), ((-0.6, -0.5), ["loss"])])
-def test_no_model_is_called_better_by_an_interval_that_reads_zero(
+def test_no_model_is_better_by_an_interval_that_prints_as_zero(
     kind: str, ends: tuple[float, float], verdict: list[str]
 ) -> None:
     sentence = words(kind, list(ends))
@@ -40,20 +40,20 @@ def words(kind: str, interval: list[float]) -> str:
 
     gain = {"best_baseline": "chance", "gain": sum(interval) / 2, "interval": interval}
     if kind == "tick":
-        return tick_evaluate._in_words({"macro_f1": gain, "log_loss": gain})
+        return tick_evaluate._edge_sentence({"macro_f1": gain, "log_loss": gain})
     if kind == "sentiment":
         gains = {"accuracy": gain, "macro_f1": gain}
-        return sentiment_evaluate._in_words(gains, sentiment_evaluate.beats_baselines(gains))
+        return sentiment_evaluate._edge_sentence(gains, sentiment_evaluate.beats_baselines(gains))
     if kind == "price":
         bars = {"rmse": {**gain, "gain_bps": gain["gain"]}, "direction": gain}
-        return bar_evaluate._in_words(bars, bar_evaluate.beats_baselines(bars))
+        return bar_evaluate._edge_sentence(bars, bar_evaluate.beats_baselines(bars))
     scores = {name: {"directional_accuracy": 0.5} for name in ("ensemble", "price alone")}
     tiny = [end / 10 for end in interval] if abs(interval[0]) < 1e-4 else interval
-    return ensemble_evaluate._in_words(scores, {"value": gain["gain"], "interval": tiny}, 100)
+    return ensemble_evaluate._edge_sentence(scores, {"value": gain["gain"], "interval": tiny}, 100)
 
 
 @given(st.lists(st.tuples(st.floats(-9, 9), st.floats(-9, 9)), min_size=1, max_size=30))
-def test_errors_are_those_of_scikit_learn(rows: list[tuple[float, float]]) -> None:
+def test_errors_equal_scikit_learns(rows: list[tuple[float, float]]) -> None:
     from sklearn import metrics as oracle
 
     actual, forecast = (np.array(column) for column in zip(*rows, strict=True))

@@ -11,16 +11,16 @@ from nautilus_torchserve.market.bars.bars import PRICES
 from nautilus_torchserve.market.bars.simulator import simulate_bars
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.serving.tokens import KEY_FILE
-from support import run_script
+from support import call_script
 
 SCRIPT = "scripts/backtest.py"
 FEW = ("--trades", "6000", "--min-probability", "0.34")
 
 
 def test_prints_one_object_and_writes_the_report(tick_archive: Path, tmp_path: Path) -> None:
-    result = run_script(SCRIPT, "tick", "--url", f"mar:{tick_archive}", *FEW, "--report", tmp_path / "x", "--json")
+    result = call_script(SCRIPT, "tick", "--url", f"mar:{tick_archive}", *FEW, "--report", tmp_path / "x", "--json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
     assert summary["trades"] < 6000
     assert summary["predictions"] + summary["not_arrived"] == summary["trades"] - 32
@@ -31,9 +31,9 @@ def test_prints_one_object_and_writes_the_report(tick_archive: Path, tmp_path: P
 def test_requests_carry_the_token_of_the_servers_key_file(tick_server: TorchServe) -> None:
     url, keys = tick_server.inference_url, tick_server.home / KEY_FILE
 
-    result = run_script(SCRIPT, "tick", "--url", url, "--token-file", keys, *FEW, "--json")
+    result = call_script(SCRIPT, "tick", "--url", url, "--token-file", keys, *FEW, "--json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["predictions"] > 1000
 
 
@@ -50,9 +50,9 @@ def test_requests_carry_the_token_of_the_servers_key_file(tick_server: TorchServ
     ],
 )
 def test_a_failed_job_prints_its_reason_in_one_line(arguments: tuple[str, ...], reason: str) -> None:
-    result = run_script(SCRIPT, "tick", "--trades", "100", *arguments)
+    result = call_script(SCRIPT, "tick", "--trades", "100", *arguments)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stdout == ""
     assert reason in result.stderr.splitlines()[-1]
     assert "Traceback" not in result.stderr
@@ -61,20 +61,20 @@ def test_a_failed_job_prints_its_reason_in_one_line(arguments: tuple[str, ...], 
 def test_an_unknown_model_fails_the_job(tick_server: TorchServe) -> None:
     url, keys = tick_server.inference_url, tick_server.home / KEY_FILE
 
-    result = run_script(SCRIPT, "tick", "--model", "nobody", "--url", url, "--token-file", keys)
+    result = call_script(SCRIPT, "tick", "--model", "nobody", "--url", url, "--token-file", keys)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "Model not found: nobody" in result.stderr.splitlines()[-1]
 
 
 def test_data_that_the_fit_saw_fail_the_job_unless_allowed(tick_archive: Path) -> None:
     seen = ("--url", f"mar:{tick_archive}", "--trades", "1000", "--json")
 
-    refused, asked_for = run_script(SCRIPT, "tick", *seen), run_script(SCRIPT, "tick", *seen, "--in-sample")
+    refused, asked_for = call_script(SCRIPT, "tick", *seen), call_script(SCRIPT, "tick", *seen, "--in-sample")
 
-    assert refused.returncode == 1
+    assert refused.exit_code == 1
     assert "as the model's fit saw" in refused.stderr
-    assert asked_for.returncode == 0, asked_for.stderr
+    assert asked_for.exit_code == 0, asked_for.stderr
     assert json.loads(asked_for.stdout)["sample"].startswith("IN SAMPLE")
 
 
@@ -83,9 +83,9 @@ def test_data_that_the_fit_saw_fail_the_job_unless_allowed(tick_archive: Path) -
     [("--latency", "0ms"), ("--latency", "soon"), ("--latency", "2s"), ("--size", "x"), ("--url", "ftp://x")],
 )
 def test_invalid_arguments_end_with_status_2(arguments: tuple[str, str]) -> None:
-    result = run_script(SCRIPT, "tick", "--trades", "100", *arguments)
+    result = call_script(SCRIPT, "tick", "--trades", "100", *arguments)
 
-    assert result.returncode == 2
+    assert result.exit_code == 2
     assert re.search(r"expected .*\bgot\b", " ".join(result.stderr.split()))
 
 
@@ -104,9 +104,9 @@ def write_csv(path: Path, seed: int) -> Path:
 def test_price_prints_one_object_and_writes_the_report(price_archive: Path, tmp_path: Path) -> None:
     few = ("--bars", "200", *EAGER, "--report", tmp_path / "x")
 
-    result = run_script(SCRIPT, "price", "--url", f"mar:{price_archive}", *few, "--json")
+    result = call_script(SCRIPT, "price", "--url", f"mar:{price_archive}", *few, "--json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     summary = json.loads(result.stdout)
     assert (summary["bars"], summary["predictions"], summary["not_arrived"], summary["failed"]) == (200, 140, 1, 0)
     assert summary["orders"] > 10
@@ -120,7 +120,7 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
     options = [word for path in data for word in ("--data", path)]
     options += [word for name in ("BTC-PERP.X", "ETH-PERP.X") for word in ("--instrument", name)]
 
-    result = run_script(
+    result = call_script(
         SCRIPT,
         "price",
         "--url",
@@ -135,7 +135,7 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
         tmp_path / "r",
     )
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     assert "BTC-PERP.X, ETH-PERP.X" in result.stderr
     summary = json.loads((tmp_path / "r" / "summary.json").read_text())
     assert [instrument["source"] for instrument in summary["instruments"]] == ["a.csv", "b.csv"]
@@ -161,9 +161,9 @@ def test_a_failed_price_job_prints_its_reason(
 ) -> None:
     few = () if "--data" in arguments else ("--bars", "600")
 
-    result = run_script(SCRIPT, "price", "--url", f"mar:{price_archive}", *few, *arguments)
+    result = call_script(SCRIPT, "price", "--url", f"mar:{price_archive}", *few, *arguments)
 
-    assert result.returncode == status
+    assert result.exit_code == status
     assert result.stdout == ""
     assert reason in " ".join(result.stderr.replace("\u2502", " ").split())
     assert "Traceback" not in result.stderr

@@ -7,7 +7,7 @@ import pytest
 from news_run import write_backbone, write_sentiment_run
 
 from nautilus_torchserve.serving.server.torchserve import find_server
-from support import run_script
+from support import call_script
 
 
 def options(folder: Path) -> list[str]:
@@ -21,9 +21,9 @@ def test_demo_trades_on_news_with_the_sentiment_model_that_is_there(tmp_path: Pa
     run = write_sentiment_run(tmp_path / "sentiment", write_backbone(tmp_path / "backbone"))
     before = (run / "model.json").read_bytes()
 
-    result = run_script("scripts/demo.py", "news", *options(tmp_path), "--size", "3000", "--json")
+    result = call_script("scripts/demo.py", "news", *options(tmp_path), "--size", "3000", "--json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     assert f"{run}: a sentiment model is there, and used again" in result.stderr
     assert (run / "model.json").read_bytes() == before
     summary = json.loads(result.stdout)
@@ -41,9 +41,9 @@ def test_demo_trades_on_news_with_the_sentiment_model_that_is_there(tmp_path: Pa
 
 
 def test_headlines_without_bars_end_the_demo_before_anything_is_made(tmp_path: Path) -> None:
-    result = run_script("scripts/demo.py", "news", "--news", "news.csv", *options(tmp_path))
+    result = call_script("scripts/demo.py", "news", "--news", "news.csv", *options(tmp_path))
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "bars expected beside the headlines" in result.stderr
     assert "Traceback" not in result.stderr
     assert list(tmp_path.iterdir()) == []

@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.serving.tokens import KEY_FILE
-from support import PROJECT, run_script, script_app
+from support import PROJECT, call_script, script_app
 
 SCRIPT = "scripts/explain.py"
 APP = script_app(PROJECT / SCRIPT)
@@ -34,10 +34,8 @@ def test_a_row_is_explained_in_words_and_bars(tick_archive: Path) -> None:
 def test_requests_carry_the_token_of_the_servers_key_file(tick_server: TorchServe) -> None:
     url, keys = tick_server.inference_url, tick_server.home / KEY_FILE
 
-    result = run_script(SCRIPT, "tick", "--url", url, "--token-file", keys, "--json", *ROW)
+    (explanation,) = printed_json("tick", "--url", url, "--token-file", keys, *ROW)["explanations"]
 
-    assert result.returncode == 0, result.stderr
-    (explanation,) = json.loads(result.stdout)["explanations"]
     assert [round(feature["value"], 4) for feature in explanation["features"]] == [float(value) for value in ROW]
 
 
@@ -65,8 +63,8 @@ def test_a_window_with_its_news_is_explained(news_archives: dict[str, Path], tex
 
 def test_a_past_trade_is_explained_from_the_report_alone(tick_archive: Path, tmp_path: Path) -> None:
     few = ("--trades", "6000", "--min-probability", "0.34", "--in-sample")
-    ran = run_script("scripts/backtest.py", "tick", "--url", f"mar:{tick_archive}", *few, "--report", tmp_path / "x")
-    assert ran.returncode == 0, ran.stderr
+    ran = call_script("scripts/backtest.py", "tick", "--url", f"mar:{tick_archive}", *few, "--report", tmp_path / "x")
+    assert ran.exit_code == 0, ran.stderr
 
     shown = CliRunner().invoke(APP, ["trade", str(tmp_path / "x"), "--trade", "1"])
     best = printed_json("trade", tmp_path / "x")

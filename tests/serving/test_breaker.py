@@ -81,7 +81,7 @@ def test_probes_come_later_each_time_until_the_longest_wait() -> None:
     assert waits == [100, 200, 400, 500, 500, 500]
 
 
-def test_what_was_sent_before_it_opened_does_not_close_it() -> None:
+def test_a_response_to_a_request_sent_before_it_opened_does_not_close_it() -> None:
     made = closed(Ticking())
     made.trip()
 

@@ -70,7 +70,7 @@ def test_an_answer_of_torchserve_names_a_class_and_nothing_of_this_host(
 
 
 @pytest.mark.parametrize("query", ["url=nope.mar", "url=../../etc/passwd", "url=file:///etc/passwd", "url=%zz", ""])
-def test_a_refused_registration_names_what_was_sent_alone(tick_server: TorchServe, query: str) -> None:
+def test_a_refused_registration_discloses_nothing_but_the_request(tick_server: TorchServe, query: str) -> None:
     status, answer, _ = exchange(tick_server, f"POST /models?{query} HTTP/1.1", "", "", "management")
 
     assert 400 <= status < 500

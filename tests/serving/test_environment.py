@@ -52,7 +52,7 @@ def test_the_configuration_names_the_same_variables() -> None:
 
 @pytest.mark.usefixtures("exactly")
 @pytest.mark.parametrize("configured", ["", DENY_LIST, "SECRET|TOKEN", "(?!PATH$)[A-Z_]+", WITHHELD])
-def test_what_is_no_allow_list_becomes_one(configured: str) -> None:
+def test_a_pattern_that_is_no_allow_list_is_extended_to_one(configured: str) -> None:
     pattern = withheld_names({PROPERTY: configured})
 
     assert server_environment({PROPERTY: pattern}).items() <= NEEDED.items()
@@ -78,7 +78,7 @@ def test_no_unknown_name_is_let_through(name: str) -> None:
     assert [name for name in names if re.fullmatch(WITHHELD, name) is None] == []
 
 
-def test_a_pattern_that_is_none_is_refused_in_a_sentence() -> None:
+def test_an_invalid_pattern_is_refused_in_a_sentence() -> None:
     with pytest.raises(BadProperties, match="blacklist_env_vars: expected a regular expression that Java and Python"):
         withheld_names({PROPERTY: "*SECRET*"})
 

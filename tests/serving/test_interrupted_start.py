@@ -79,7 +79,7 @@ def test_a_killed_start_is_cleaned_up_by_the_next(settings: ServerSettings) -> N
 
 
 @pytest.mark.slow
-def test_a_restart_that_fails_brings_back_what_ran(settings: ServerSettings, store: Path) -> None:
+def test_a_failed_restart_brings_the_running_server_back(settings: ServerSettings, store: Path) -> None:
     """A worker that cannot load is seen only when the server has been stopped."""
     start_server(replace(settings, models={"tick": "tick.mar"}))
     try:

@@ -243,7 +243,9 @@ def test_the_numbers_of_a_version_with_other_outputs_are_not_used(
         assert type(caught.value) is kind
 
 
-def test_what_a_new_version_declares_holds_for_its_answers(server: MisbehavingServer, client: InferenceClient) -> None:
+def test_responses_are_checked_against_the_new_versions_constraints(
+    server: MisbehavingServer, client: InferenceClient
+) -> None:
     server.mode = server.describe = versions(output_constraints={"ranges": {"buy": {"minimum": 0.9}}})
 
     with pytest.raises(RequestError, match=r"expected buy in \[0\.9, inf\)"):

@@ -118,7 +118,7 @@ def test_files_are_read_as_java_reads_them(tmp_path: Path) -> None:
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(st.text(min_size=1), st.text()))
-def test_what_is_written_is_read_again(tmp_path: Path, properties: dict[str, str]) -> None:
+def test_written_properties_are_read_back(tmp_path: Path, properties: dict[str, str]) -> None:
     properties = {key: value for key, value in properties.items() if key not in ("vmargs", "plugins_path")}
 
     (tmp_path / "written").write_text(format_properties(properties))
@@ -164,7 +164,9 @@ def test_layouts_of_others(tmp_path: Path, content: bytes, read: dict[str, str])
         (b"a=1\r\n\\\r\nb=2\r\n", "2: expected key=value"),
     ],
 )
-def test_what_torchserve_would_misread_is_refused_with_its_line(tmp_path: Path, content: bytes, place: str) -> None:
+def test_content_that_torchserve_would_misread_is_refused_with_its_line(
+    tmp_path: Path, content: bytes, place: str
+) -> None:
     (tmp_path / "bad").write_bytes(content)
 
     with pytest.raises(BadProperties, match=f"bad:{place}"):

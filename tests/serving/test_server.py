@@ -24,7 +24,7 @@ from nautilus_torchserve.serving.server.torchserve import (
     start_server,
 )
 from nautilus_torchserve.serving.tokens import NoToken, inference_token
-from support import run_script
+from support import call_script, run_script
 
 
 @pytest.fixture
@@ -206,20 +206,20 @@ def test_script_starts_shows_and_stops(tick_archive: Path, tmp_path: Path, monke
     config.write_text(FOREIGN_CONFIG, "latin-1", newline="\r\n")
     start = ("scripts/serve.py", "start", "--config", config, "--free-ports")
 
-    assert run_script("scripts/serve.py", "status", "--home", home).returncode == 1
+    assert call_script("scripts/serve.py", "status", "--home", home).exit_code == 1
     started = run_script(*start, "--home", home, "--json")
     try:
         assert started.returncode == 0, started.stderr
         assert json.loads(started.stdout)["models"] == [{"model": "tick", "version": "1.0", "workers": ["READY"]}]
         assert find_server(home).management_token is None
-        assert run_script("scripts/serve.py", "status", "--home", home, "--json").stdout == started.stdout
-        again = run_script(*start, "--home", home)
-        assert again.returncode == 1
+        assert call_script("scripts/serve.py", "status", "--home", home, "--json").stdout == started.stdout
+        again = call_script(*start, "--home", home)
+        assert again.exit_code == 1
         assert "expected no running server" in again.stderr
     finally:
-        stopped = run_script("scripts/serve.py", "stop", "--home", home)
-    assert stopped.returncode == 0
-    assert run_script("scripts/serve.py", "status", "--home", home).returncode == 1
+        stopped = call_script("scripts/serve.py", "stop", "--home", home)
+    assert stopped.exit_code == 0
+    assert call_script("scripts/serve.py", "status", "--home", home).exit_code == 1
 
 
 def test_server_that_ends_is_reported_with_its_reason(settings: ServerSettings) -> None:

@@ -19,7 +19,7 @@ from nautilus_torchserve.serving.server.config import (
 )
 from nautilus_torchserve.serving.server.properties import BadProperties
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, StartFailed, start_server
-from support import run_script
+from support import call_script
 
 LOCAL = dict.fromkeys(ADDRESSES, "http://127.0.0.1:1")
 
@@ -63,7 +63,7 @@ def test_an_address_is_what_torchserve_binds(value: str | None, url: str) -> Non
         ("inference_address=http://127.0.0.1:$$NO_SUCH_PORT$$", "environment variable NO_SUCH_PORT, got none"),
     ],
 )
-def test_what_cannot_be_started_is_refused_with_its_line(tmp_path: Path, line: str, got: str) -> None:
+def test_a_configuration_that_cannot_be_started_is_refused_with_its_line(tmp_path: Path, line: str, got: str) -> None:
     path = write(tmp_path, "# a comment", line, "default_workers_per_model=1")
 
     with pytest.raises(BadProperties, match=rf"^{path}:2: {line.partition('=')[0]}: expected .*{got}"):
@@ -79,9 +79,9 @@ def test_no_configuration_is_refused(tmp_path: Path) -> None:
 def test_a_refusal_is_one_sentence_and_nothing_is_begun(tmp_path: Path) -> None:
     path = write(tmp_path, "management_address: unix:/tmp/ts.sock")
 
-    result = run_script("scripts/serve.py", "start", "--config", path, "--home", tmp_path / "home")
+    result = call_script("scripts/serve.py", "start", "--config", path, "--home", tmp_path / "home")
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert result.stderr.startswith(f"error: {path}:1: management_address: expected http://HOST:PORT")
     assert result.stderr.count("\n") == 1
     assert not (tmp_path / "home").exists()

@@ -82,7 +82,7 @@ def test_a_server_that_no_state_records_is_not_started_beside(tick_server: Torch
 
 
 @pytest.mark.parametrize("content", DAMAGED_STATES, ids=range(len(DAMAGED_STATES)))
-def test_where_nothing_runs_a_damaged_state_is_of_no_account(tmp_path: Path, content: bytes) -> None:
+def test_a_damaged_state_is_ignored_where_no_server_runs(tmp_path: Path, content: bytes) -> None:
     (tmp_path / STATE).write_bytes(content)
 
     assert find_server(tmp_path) is None
@@ -147,7 +147,7 @@ def test_a_process_that_may_not_be_ended_is_named(tmp_path: Path, monkeypatch: p
     process.wait(timeout=10)
 
 
-def test_a_start_deletes_nothing_that_is_no_servers(settings: ServerSettings, store: Path, tmp_path: Path) -> None:
+def test_a_start_refuses_to_delete_files_of_others(settings: ServerSettings, store: Path, tmp_path: Path) -> None:
     (tmp_path / "tmp").mkdir()
     (tmp_path / "tmp" / "mine.txt").touch()
     with pytest.raises(StartFailed, match=r"got one with tmp but no config\.properties: a start would empty tmp"):

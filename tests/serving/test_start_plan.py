@@ -44,7 +44,7 @@ def rolled_out(settings: ServerSettings, store: Path) -> ServerSettings:
     return replace(settings, remembered=recorded_digests)
 
 
-def test_a_start_resumes_what_rollouts_left_or_names_the_remedy(rolled_out: ServerSettings, store: Path) -> None:
+def test_a_start_serves_the_versions_of_rollouts_or_names_the_remedy(rolled_out: ServerSettings, store: Path) -> None:
     plan = plan_start(rolled_out)
 
     assert list(plan.digests) == [("tick", "1.0")]
@@ -134,7 +134,7 @@ BAD_STORES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("damage", "reason"), BAD_STORES.values(), ids=BAD_STORES)
-def test_what_no_trusted_key_has_signed_is_not_started(
+def test_an_archive_without_a_trusted_signature_is_not_started(
     signed_store: ServerSettings, store: Path, damage: Callable[[Path], object], reason: str
 ) -> None:
     assert plan_start(signed_store).digests[("tick", None)] == read_digest(store / "tick.mar")

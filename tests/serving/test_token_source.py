@@ -64,15 +64,15 @@ def test_while_the_file_is_missing_or_half_written_the_token_stays(key_file: Pat
 
 
 def test_a_token_about_to_end_is_to_be_renewed_and_no_other(key_file: Path) -> None:
-    nobody = "http://127.0.0.1:9"
+    unreachable = "http://127.0.0.1:9"
     write(key_file, "ends never", ends=None)
-    TokenSource(key_file, nobody).refresh()
+    TokenSource(key_file, unreachable).refresh()
     write(key_file, "ends in 2099")
-    TokenSource(key_file, nobody).refresh()
+    TokenSource(key_file, unreachable).refresh()
 
     write(key_file, "has ended", ends="2026-01-02T03:04:05.678901234Z")
 
-    token = TokenSource(key_file, nobody)
+    token = TokenSource(key_file, unreachable)
     with pytest.raises(NoToken, match="/token"):
         token.refresh()
     assert token() == "has ended"
@@ -108,7 +108,7 @@ def test_an_expiry_that_cannot_be_read_is_named_in_short(key_file: Path, written
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, lambda path: os.mkfifo(path), lambda path: path.symlink_to(path)])
-def test_what_is_no_file_is_named(tmp_path: Path, make: Callable[[Path], None]) -> None:
+def test_anything_but_a_key_file_is_refused_by_name(tmp_path: Path, make: Callable[[Path], None]) -> None:
     make(tmp_path / KEY_FILE)
 
     with pytest.raises(NoToken, match="expected TorchServe's key file"):

@@ -16,13 +16,13 @@ EXEMPT = {"client/transports.py", "client/in_process.py", "server/config.py"}
 
 
 @pytest.mark.parametrize("url", ["ftp://host", "localhost:8080", "marble", "", "HTTP//x"])
-def test_a_url_that_no_transport_reaches_is_refused_with_those_that_there_are(url: str) -> None:
+def test_a_url_without_a_transport_is_refused_with_the_known_prefixes(url: str) -> None:
     with pytest.raises(InvalidArgument, match=rf"expected a url beginning with http://, https:// or mar:, got '{url}'"):
         connect(url, "tick")
     assert not is_url(url)
 
 
-def test_servers_are_told_from_archives() -> None:
+def test_urls_of_servers_and_of_archives_are_distinguished() -> None:
     assert {transport.prefix: is_server_url(f"{transport.prefix}x") for transport in TRANSPORTS} == {
         "http://": True,
         "https://": True,

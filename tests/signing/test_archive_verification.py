@@ -62,7 +62,7 @@ def test_the_date_of_packing_is_not_content(pair: tuple[Path, Path], tmp_path: P
     assert verify_archive(forge(tmp_path / "later.mar", entries), pair[1]) == verify_archive(archive, pair[1])
 
 
-def test_a_key_that_is_not_trusted_is_named_with_those_that_are(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_untrusted_key_is_named_with_the_trusted_ones(pair: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     mallorys, _ = keys(tmp_path / "elsewhere", "mallory")
     archive = signed(tmp_path / "tick.mar", mallorys)
@@ -70,9 +70,9 @@ def test_a_key_that_is_not_trusted_is_named_with_those_that_are(pair: tuple[Path
 
     with pytest.raises(Untrusted, match=rf"a key in .*trusted, got one by .*: alice \({known}\)"):
         verify_archive(archive, pair[1])
-    (tmp_path / "nobody").mkdir()
+    (tmp_path / "empty").mkdir()
     with pytest.raises(Untrusted, match=r"keys there: none"):
-        verify_archive(archive, tmp_path / "nobody")
+        verify_archive(archive, tmp_path / "empty")
     with pytest.raises(Untrusted, match="expected a folder of public keys, got none"):
         verify_archive(archive, tmp_path / "nowhere")
 
@@ -126,7 +126,7 @@ def resigned(archive: Path, to: Path, change: Callable[[dict], object]) -> Path:
         (lambda signature: b'{"digest": "1", "digest": "2"}', "expected every key once"),
     ],
 )
-def test_a_signature_that_is_none_is_refused(
+def test_an_invalid_signature_is_refused(
     pair: tuple[Path, Path], tmp_path: Path, change: Callable[[dict], object], reason: str
 ) -> None:
     archive = resigned(signed(tmp_path / "x.mar", pair[0]), tmp_path / "tick.mar", change)
@@ -167,7 +167,7 @@ def test_a_manifest_that_readers_may_read_differently_is_refused(
 @pytest.mark.parametrize(
     ("data", "reason"), [(None, "got no file"), (b"", "got 0 bytes"), (b"x" * 100, "got another file")]
 )
-def test_what_is_no_archive_is_refused(
+def test_a_file_that_is_no_archive_is_refused(
     pair: tuple[Path, Path], tmp_path: Path, data: bytes | None, reason: str
 ) -> None:
     archive = tmp_path / "tick.mar"

@@ -99,7 +99,7 @@ ATTACKS: dict[str, tuple[Callable[[Entries], Entries], str]] = {
 
 
 @pytest.mark.parametrize(("attack", "reason"), ATTACKS.values(), ids=ATTACKS)
-def test_what_could_hide_is_refused(
+def test_archives_with_hidden_content_are_refused(
     made: tuple[Path, Path], tmp_path: Path, attack: Callable[[Entries], Entries], reason: str
 ) -> None:
     archive, trusted = made
@@ -144,7 +144,7 @@ def test_the_forger_alone_is_honest(made: tuple[Path, Path], tmp_path: Path) -> 
     assert verify_archive(plain, trusted) == verify_archive(deflated, trusted) == verify_archive(archive, trusted)
 
 
-def test_java_would_run_what_python_does_not_see(made: tuple[Path, Path], tmp_path: Path) -> None:
+def test_java_runs_members_that_python_does_not_see(made: tuple[Path, Path], tmp_path: Path) -> None:
     """Why all this: an archive of which Python reads what was signed, and a reader of headers something else."""
     archive, _ = made
     handler = next(entry for entry in entries_of(archive) if entry.name == "tick_handler.py")
@@ -182,7 +182,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(made: tuple[Path, Path], tmp_pa
 
 
 @pytest.mark.parametrize("name", [MANIFEST, SIGNATURE])
-def test_what_is_read_into_memory_is_small(made: tuple[Path, Path], tmp_path: Path, name: str) -> None:
+def test_a_large_manifest_or_signature_is_refused(made: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     archive, trusted = made
     entries = [entry for entry in entries_of(archive) if entry.name != name]
     forged = forge(tmp_path / "tick.mar", [*entries, Entry(name, BOMB)])
@@ -193,7 +193,7 @@ def test_what_is_read_into_memory_is_small(made: tuple[Path, Path], tmp_path: Pa
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_byte_is_changed_what_is_verified_is_what_was_signed(
+def test_an_archive_with_any_bytes_changed_is_refused_or_has_the_signed_content(
     made: tuple[Path, Path], tmp_path: Path, data: st.DataObject
 ) -> None:
     archive, trusted = made
@@ -256,7 +256,7 @@ def test_two_ends_of_the_directory_that_disagree_are_refused(
 
 @settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def test_whatever_byte_of_a_zip64_archive_is_changed_its_members_stay(
+def test_a_zip64_archive_with_any_byte_changed_is_refused_or_has_the_same_members(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, data: st.DataObject
 ) -> None:
     with monkeypatch.context() as patch:

@@ -73,7 +73,7 @@ def test_a_signature_names_key_digest_and_time(pair: tuple[Path, Path], tmp_path
     assert mode(archive) == 0o640
 
 
-def test_what_could_not_be_verified_is_not_signed(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_an_archive_that_cannot_be_verified_is_not_signed(pair: tuple[Path, Path], tmp_path: Path) -> None:
     archive = forge(tmp_path / "tick.mar", entries_of(packed(tmp_path / "x.mar")), after=EVIL)
     before = archive.read_bytes()
 

@@ -45,7 +45,7 @@ def let_expire(trusted: Path, name: str = "alice") -> None:
     path.write_text(f"# of the desk\nexpires: {NOW - DAY:%Y-%m-%d}\n\n{path.read_text()}")
 
 
-def test_an_expired_key_vouches_only_for_what_was_accepted_before(archive: Path, alice: tuple[Path, Path]) -> None:
+def test_an_expired_key_vouches_only_for_digests_accepted_before(archive: Path, alice: tuple[Path, Path]) -> None:
     trusted = alice[1]
     digest = verify_archive(archive, trusted).digest
     let_expire(trusted)
@@ -149,7 +149,7 @@ OPEN: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize(("opened", "reason"), OPEN.values(), ids=OPEN)
-def test_what_others_can_write_to_is_refused(
+def test_a_trust_folder_that_others_can_write_to_is_refused(
     archive: Path, alice: tuple[Path, Path], opened: Callable[[Path], object], reason: str
 ) -> None:
     opened(alice[1])
@@ -175,7 +175,9 @@ def test_a_link_is_judged_by_where_it_lies_and_where_it_leads(alice: tuple[Path,
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 @pytest.mark.parametrize("given", ["trusted/alice.pub", "trusted", "."])
-def test_what_another_user_owns_is_refused(archive: Path, alice: tuple[Path, Path], tmp_path: Path, given: str) -> None:
+def test_a_trust_folder_of_another_user_is_refused(
+    archive: Path, alice: tuple[Path, Path], tmp_path: Path, given: str
+) -> None:
     os.chown(tmp_path / given, 65534, 65534)
 
     with pytest.raises(Untrusted, match=r"expected to be owned by root or root, got (nobody|user 65534)"):

@@ -17,7 +17,7 @@ from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.instruments import perpetual, quote_ticks, trade_ticks
 from nautilus_torchserve.trading.prediction import Prediction, Status
 from strategies.tick_strategy import TickStrategy, TickStrategyConfig
-from support import run_script
+from support import call_script
 
 
 @pytest.fixture(scope="session")
@@ -82,8 +82,8 @@ def eager_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("eager")
     options = ("--trades", "6000", "--epochs", "3", "--cost-bps", "0", "--out", folder / "run")
-    result = run_script("scripts/train.py", "tick", *options)
-    assert result.returncode == 0, result.stderr
+    result = call_script("scripts/train.py", "tick", *options)
+    assert result.exit_code == 0, result.stderr
     return build_archive("tick", folder / "run", "1.0", folder).path
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from nautilus_torchserve.traffic.backlog import Backlog, Writer
+from nautilus_torchserve.backlog import Backlog, Writer
 from nautilus_torchserve.traffic.records import (
     CallCounts,
     CallWindow,
@@ -32,10 +32,10 @@ def answers(count: int) -> list[ShadowAnswer]:
 def test_records_queued_in_an_outage_are_written_after_it_in_order(
     store: TrafficStore, out_of_order: Callable[..., object]
 ) -> None:
-    backlog = Backlog(store)
+    backlog = Backlog[ShadowAnswer](store.keep, "answers")
 
     with out_of_order():
-        backlog.add(answers(2_500))
+        backlog.add(*answers(2_500))
         with pytest.raises(StoreFailed):
             backlog.flush()
         assert len(backlog) == 2_500
@@ -48,29 +48,29 @@ def test_records_queued_in_an_outage_are_written_after_it_in_order(
 def test_beyond_its_limit_the_oldest_records_are_dropped_and_that_is_logged(
     store: TrafficStore, out_of_order: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    backlog = Backlog(store, most=100)
+    backlog = Backlog[ShadowAnswer](store.keep, "answers", most=100)
 
     with out_of_order():
-        backlog.add(answers(130))
+        backlog.add(*answers(130))
     backlog.flush()
 
     assert store.read(ShadowAnswer, "s") == answers(130)[30:]
     assert backlog.dropped == 30
-    assert "ShadowAnswer: 1 dropped so far, 100 are queued for the store" in caplog.text
+    assert "answers: 1 records dropped so far, 100 of a kind wait" in caplog.text
 
 
 def test_a_writer_writes_by_itself_and_logs_an_outage_once(
     store: TrafficStore, out_of_order: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = Writer(store, 0.01, "outcomes of tick")
+    writer = Writer[ShadowAnswer](store.keep, "outcomes of tick", 0.01)
     with out_of_order():
-        writer.add(answers(3))
+        writer.add(*answers(3))
         until(lambda: "continues without" in caplog.text)
         for _ in range(3):
             writer.flush()
 
     until(lambda: len(store.read(ShadowAnswer, "s")) == 3)
-    writer.add(answers(2))
+    writer.add(*answers(2))
     writer.close()
 
     assert len(store.read(ShadowAnswer, "s")) == 5
@@ -81,9 +81,9 @@ def test_a_writer_writes_by_itself_and_logs_an_outage_once(
 def test_records_lost_at_the_end_are_logged(
     store: TrafficStore, out_of_order: Callable[..., object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    writer = Writer(store, 3600.0, "outcomes of tick")
+    writer = Writer[ShadowAnswer](store.keep, "outcomes of tick", 3600.0)
     with out_of_order():
-        writer.add(answers(7))
+        writer.add(*answers(7))
         writer.close()
 
     assert "outcomes of tick: 7 records are lost" in caplog.text

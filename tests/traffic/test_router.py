@@ -37,7 +37,7 @@ def test_without_a_split_the_default_version_answers_with_the_same_bits(
     assert answer.version == "1.0"
     for name, values in plain.outputs.items():
         np.testing.assert_array_equal(answer.outputs[name].view(np.uint32), values.view(np.uint32))
-    assert router.split_name() == ""
+    assert router.split is None
     router.refresh()
     assert calls(store, "") == {"1.0": (1, 0)}
     (window,) = store.read(CallWindow, "")
@@ -112,7 +112,7 @@ def test_the_split_is_read_in_the_background(router_of: MakeRouter, store: Traff
     router = router_of(store, refresh_s=0.02)
     store.start(canary(1.0))
 
-    until(lambda: router.split_name() == "canary-1")
+    until(lambda: router.split is not None and router.split.name == "canary-1")
 
     assert set(versions(router, rows)) == {"1.1"}
     until(lambda: calls(store, "canary-1").get("1.1") == (30, 0))

@@ -53,10 +53,10 @@ def test_the_challenger_gets_its_share_of_many_units(unit: Unit, share: float) -
 
 @given(NAMES, st.integers(0, 2**62), st.sampled_from(list(Unit)))
 def test_a_share_of_0_is_no_instrument_and_of_1_every_instrument(instrument_id: str, ts_ns: int, unit: Unit) -> None:
-    nobody, everybody = replace(SPLIT, unit=unit, share=0.0), replace(SPLIT, unit=unit, share=1.0)
+    none, all_instruments = replace(SPLIT, unit=unit, share=0.0), replace(SPLIT, unit=unit, share=1.0)
 
-    assert nobody.version_for(instrument_id, ts_ns) == "1.0"
-    assert everybody.version_for(instrument_id, ts_ns) == "1.1"
+    assert none.version_for(instrument_id, ts_ns) == "1.0"
+    assert all_instruments.version_for(instrument_id, ts_ns) == "1.1"
 
 
 def test_a_shadows_challenger_answers_no_request() -> None:

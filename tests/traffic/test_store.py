@@ -69,7 +69,7 @@ def test_of_a_model_at_most_one_split_runs(database: str) -> None:
         assert store.running("tick") == store.split("exp-3")
 
 
-def test_of_many_who_start_one_at_once_one_wins(database: str) -> None:
+def test_one_of_several_concurrent_starts_succeeds(database: str) -> None:
     with TrafficStore(database) as store, ThreadPoolExecutor(8) as pool:
         together = threading.Barrier(8)
 
@@ -89,7 +89,7 @@ def test_of_many_who_start_one_at_once_one_wins(database: str) -> None:
 @pytest.mark.parametrize(
     "change", [lambda store: store.set_share("exp-1", 0.9), lambda store: store.end("exp-1", State.PROMOTED)]
 )
-def test_what_has_ended_changes_no_more(store: TrafficStore, change: Callable[[TrafficStore], Split]) -> None:
+def test_an_ended_split_cannot_be_changed(store: TrafficStore, change: Callable[[TrafficStore], Split]) -> None:
     store.start(SPLIT)
     ended = store.end("exp-1", State.WITHDRAWN)
 
@@ -120,7 +120,7 @@ def test_records_come_back_as_they_were_in_their_order(
         assert store.read(type(record), "exp-9") == []
 
 
-def test_what_several_write_at_once_is_all_there(database: str) -> None:
+def test_concurrent_writers_lose_no_record(database: str) -> None:
     with TrafficStore(database) as one, TrafficStore(database) as other, ThreadPoolExecutor(8) as pool:
         windows = [replace(WINDOW, since_ns=number) for number in range(80)]
         list(pool.map(lambda window: (one if window.since_ns % 2 else other).keep([window]), windows))
@@ -128,7 +128,7 @@ def test_what_several_write_at_once_is_all_there(database: str) -> None:
         assert sorted(window.since_ns for window in one.read(CallWindow, "exp-1")) == list(range(80))
 
 
-def test_who_reads_on_while_several_write_misses_nothing_and_reads_nothing_twice(database: str) -> None:
+def test_a_reader_gets_each_record_once_while_several_write(database: str) -> None:
     """A number is drawn before its row can be seen: rows must not come to light in another order."""
     with TrafficStore(database) as store, ThreadPoolExecutor(6) as pool:
         written = [[replace(WINDOW, since_ns=batch * 100 + place) for place in range(10)] for batch in range(90)]
@@ -174,7 +174,7 @@ def test_an_unreachable_database_is_reported_without_its_password(url: str, reas
     assert "secret" not in str(failed.value)
 
 
-def test_what_no_column_can_hold_is_refused(tmp_path: Path, store: TrafficStore) -> None:
+def test_a_value_that_no_column_can_hold_is_refused(tmp_path: Path, store: TrafficStore) -> None:
     with pytest.raises(StoreFailed, match="expected a database that can take records"):
         store.keep([RECORDS[0], replace(WINDOW, requests=None)])  # type: ignore[arg-type]
 
@@ -218,7 +218,7 @@ def test_row_that_another_program_wrote_is_named(
 
 
 @pytest.mark.parametrize("content", [b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4096, None])
-def test_file_that_is_no_database_is_named(tmp_path: Path, content: bytes | None) -> None:
+def test_a_file_that_is_no_database_is_named(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "traffic.db"
     if content is None:
         path.mkdir()

@@ -68,7 +68,7 @@ def test_neither_window_nor_return_crosses_a_break(bars: Bars) -> None:
     assert bar_dataset(broken, False, 6 * bars.interval_ns, folds=2).left_out == 60
 
 
-def test_what_the_fit_saw_ends_before_the_served_models_test(bars: Bars, dataset: PriceDataset) -> None:
+def test_fitted_bars_end_before_the_served_models_test_part(bars: Bars, dataset: PriceDataset) -> None:
     first, last = dataset.fitted
 
     assert first == 0

@@ -27,7 +27,7 @@ def forecast(signal: float, foreseen: float, sharpness: float = 1.0, seed: int =
     )
 
 
-def test_a_model_that_foresees_something_beats_the_baselines() -> None:
+def test_model_with_skill_beats_the_baselines() -> None:
     evaluation = evaluate(forecast(signal=0.5, foreseen=1.0), block_rows=20, seed=1)
 
     assert evaluation["beats_baselines"]
@@ -54,7 +54,7 @@ def test_a_model_that_is_wrong_is_worse_than_no_change() -> None:
     assert evaluation["scores"]["model"]["directional_interval"][1] < 0.5
 
 
-def test_right_signs_of_far_too_large_returns_beat_nothing() -> None:
+def test_right_signs_with_far_too_large_returns_do_not_beat_the_baselines() -> None:
     evaluation = evaluate(forecast(signal=0.5, foreseen=6.0), block_rows=20, seed=1)
 
     assert evaluation["gains"]["direction"]["interval"][0] > 0
@@ -85,7 +85,7 @@ def test_true_intervals_have_their_nominal_coverage() -> None:
         assert row["covered"] == pytest.approx(row["level"], abs=0.025)
 
 
-def test_a_true_confidence_is_found_calibrated_and_a_false_one_is_not() -> None:
+def test_true_confidence_is_calibrated_and_false_confidence_is_not() -> None:
     honest = sign_calibration(forecast(signal=0.7, foreseen=1.0))
     boastful = sign_calibration(forecast(signal=0.7, foreseen=1.0, sharpness=5.0))
 
@@ -108,7 +108,7 @@ def test_folds_are_scored_as_one(dataset: PriceDataset) -> None:
     assert scores(Forecast.concat(halves)) == scores(some)
 
 
-def test_baselines_foresee_from_the_past_only(dataset: PriceDataset) -> None:
+def test_baselines_use_past_bars_only(dataset: PriceDataset) -> None:
     """The same forecasts when every bar after the window is another."""
     fold = dataset.folds[-1]
     cut = fold.test.ends[0]
@@ -120,7 +120,7 @@ def test_baselines_foresee_from_the_past_only(dataset: PriceDataset) -> None:
         assert rule(dataset, fold)[0] == rule(changed, fold)[0]
 
 
-def test_the_last_return_is_that(dataset: PriceDataset) -> None:
+def test_last_return_baseline_repeats_the_last_return(dataset: PriceDataset) -> None:
     fold = dataset.folds[0]
     close = dataset.bars.prices()
 

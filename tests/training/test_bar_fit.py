@@ -1,7 +1,9 @@
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from nautilus_torchserve.training.fit.loop import Checkpoints, History
 from nautilus_torchserve.training.price.dataset import PriceDataset, bar_dataset
 from nautilus_torchserve.training.price.fit import PriceFitConfig, _calibrate, _learning_rate, fit_fold, forecast
 from nautilus_torchserve.training.price.options import PriceTraining
+from nautilus_torchserve.user_error import InvalidArgument
 
 CPU = torch.device("cpu")
 
@@ -30,7 +33,7 @@ def fit(
     on_epoch: Callable[[History], None] = lambda history: None,
 ) -> tuple[ReturnNetwork, History]:
     build = partial(build_network, {"network": training.describe_network()})
-    return fit_fold(dataset, dataset.folds[0], build, training.fit, CPU, Checkpoints(folder), "x", on_epoch)
+    return fit_fold(dataset, dataset.folds[0], build, training.fit, CPU, Checkpoints(folder, "x"), on_epoch)
 
 
 def state(network: ReturnNetwork) -> dict[str, bytes]:
@@ -38,7 +41,7 @@ def state(network: ReturnNetwork) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("network", ["price_lstm", "cnn", "patchtst"])
-def test_an_interrupted_fit_goes_on_to_the_same_bits(
+def test_interrupted_fit_resumes_to_the_same_bits(
     dataset: PriceDataset, small: PriceTraining, network: str, tmp_path: Path
 ) -> None:
     """Dropout included: it depends on seed and epoch alone."""
@@ -89,11 +92,11 @@ def test_forecasts_are_the_networks_own(dataset: PriceDataset, small: PriceTrain
     network, _ = fit(dataset, small, tmp_path)
     ends = dataset.folds[0].test.ends[:10]
 
-    answers = forecast(network, dataset, ends, CPU)
+    outputs = forecast(network, dataset, ends, CPU)
 
     with torch.inference_mode():
-        np.testing.assert_array_equal(answers, network(torch.from_numpy(dataset.rows(ends))).double().numpy())
-    assert (answers[:, 1] > 0).all()
+        np.testing.assert_array_equal(outputs, network(torch.from_numpy(dataset.rows(ends))).double().numpy())
+    assert (outputs[:, 1] > 0).all()
 
 
 def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
@@ -106,13 +109,13 @@ def test_the_learning_rate_rises_then_falls_to_nothing() -> None:
 
 
 @pytest.mark.parametrize(("right", "expected"), [(0.5, 0.5), (0.7, 0.7), (0.9, 0.9)])
-def test_the_confidence_comes_to_how_often_signs_are_right(right: float, expected: float) -> None:
+def test_confidence_equals_the_share_of_right_signs(right: float, expected: float) -> None:
     """A model with a constant forecast, far too sure or too unsure of itself."""
     network = ReturnNetwork(torch.nn.Flatten(), 5, 300)
-    answers = np.tile([1.0, 0.5], (10_000, 1))
+    outputs = np.tile([1.0, 0.5], (10_000, 1))
     returns = np.where(np.arange(10_000) < right * 10_000, 0.1, -0.1).astype(np.float32)
 
-    _calibrate(network, answers, returns)
+    _calibrate(network, outputs, returns)
 
     from model_defs.return_network import distribution
 
@@ -135,7 +138,13 @@ def test_a_price_that_never_moves_is_refused(bars: Bars, small: PriceTraining, t
         fit(dataset, small, tmp_path)
 
 
-@pytest.mark.parametrize("name", ["epochs", "patience", "batch_windows", "learning_rate", "clip_norm"])
-def test_a_fit_of_nothing_is_refused(name: str) -> None:
-    with pytest.raises(ValueError, match=f"expected {name} .*, got 0"):
-        PriceFitConfig(**{name: 0})
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, 0) for name in ("epochs", "patience", "batch_windows", "learning_rate", "clip_norm")),
+        *(("weight_decay", -0.5), ("seed", -1), ("learning_rate", math.nan)),
+    ],
+)
+def test_settings_out_of_range_are_refused(name: str, value: Any) -> None:
+    with pytest.raises(InvalidArgument, match=f"expected {name} .*, got {value}"):
+        PriceFitConfig(**{name: value})

@@ -23,7 +23,7 @@ def network_on(encoder: nn.Module, dataset: PriceDataset) -> ReturnNetwork:
     return network.eval()
 
 
-def test_what_the_network_does_not_look_at_is_worth_nothing(dataset: PriceDataset) -> None:
+def test_unused_inputs_have_no_importance(dataset: PriceDataset) -> None:
     measured = importance(network_on(LastVolume(), dataset), dataset, dataset.folds[0].test, seed=1)
 
     columns = {row["column"]: row["nll_rise"] for row in measured["importance"]}

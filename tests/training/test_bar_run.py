@@ -59,17 +59,17 @@ def test_the_description_records_model_data_and_settings(
     assert 0.5 <= description["metrics"]["confidence"]["p50"] <= description["metrics"]["confidence"]["p99"] <= 1
 
 
-def test_golden_windows_are_what_the_weights_answer(result: TrainingResult) -> None:
+def test_golden_outputs_are_those_of_the_stored_weights(result: TrainingResult) -> None:
     golden = read_golden(result.folder)
     network = build_network(read_description(result.folder))
     network.load_state_dict(load_file(result.folder / "weights.safetensors"))
     assert isinstance(network, ReturnNetwork)
 
     with torch.inference_mode():
-        answers = predict(network.eval(), torch.from_numpy(golden.inputs["rows"])).numpy()
+        outputs = predict(network.eval(), torch.from_numpy(golden.inputs["rows"])).numpy()
 
-    golden.verify(dict(zip(OUTPUTS, answers.T, strict=True)))
-    assert len(np.unique(answers[:, 0])) == len(answers)
+    golden.verify(dict(zip(OUTPUTS, outputs.T, strict=True)))
+    assert len(np.unique(outputs[:, 0])) == len(outputs)
 
 
 def test_the_evaluation_covers_every_fold(result: TrainingResult) -> None:

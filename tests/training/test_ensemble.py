@@ -64,8 +64,8 @@ def part_of(price: np.ndarray, score: np.ndarray, rose: np.ndarray) -> tuple[New
         ages_s=np.zeros(count),
     )
     confidence = 1 / (1 + np.exp(-np.abs(price)))
-    answers = np.stack([np.full(count, 100.0), np.sign(price), np.full(count, 5.0), confidence], axis=1)
-    return part, answers.astype(np.float32)
+    outputs = np.stack([np.full(count, 100.0), np.sign(price), np.full(count, 5.0), confidence], axis=1)
+    return part, outputs.astype(np.float32)
 
 
 @pytest.mark.parametrize("weights", [(1.5, 0.3), (0.5, 1.0), (1.0, 0.0)])
@@ -116,7 +116,7 @@ def test_parts_follow_the_price_models_fit_and_share_no_bar(
             assert ages.tolist() == [(now - headline.ts_init) / 1e9 for headline in recent]
 
 
-def test_news_that_moves_the_market_gains_something(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
+def test_news_that_moves_the_market_has_a_gain(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
     bars, headlines = market
     dataset = news_dataset(bars, headlines, read_description(price_run), NewsWindowConfig(), perfect)
     flat = {part: np.tile(np.float32([100, 0, 5, 0.5]), (len(part.rows), 1)) for part in (dataset.fit, dataset.test)}
@@ -131,7 +131,7 @@ def test_news_that_moves_the_market_gains_something(market: tuple[Bars, list[Hea
     assert evaluation["scores"]["ensemble"]["log_loss"] == log_loss(pool.weight_sentiment * tensors.news, tensors.rose)
 
 
-def test_silence_is_too_little(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
+def test_too_few_headlines_are_refused(market: tuple[Bars, list[Headline]], price_run: Path) -> None:
     bars, headlines = market
 
     with pytest.raises(BadData, match=r"expected at least 50 windows with news .* got \d+ of \d+, with 2 headlines"):
@@ -150,7 +150,7 @@ def test_only_one_of_bars_and_headlines_is_refused(tmp_path: Path) -> None:
         load_news_bars(tmp_path / "bars.csv", None, 300, 1)
 
 
-def test_a_run_becomes_an_archive_that_answers_as_its_members_do(
+def test_packed_ensemble_predicts_as_its_members(
     market: tuple[Bars, list[Headline]], price_run: Path, sentiment_run: Path, tmp_path: Path
 ) -> None:
     bars, headlines = market

@@ -63,11 +63,11 @@ def test_a_tenth_is_held_out_in_whole_subtopics_of_every_topic(corpus: Corpus) -
 
 
 def test_a_subtopic_does_not_give_its_label_away(corpus: Corpus) -> None:
-    found: dict[str, set[str]] = {}
+    labels_by_topic: dict[str, set[str]] = {}
     for sentence in everything(corpus):
-        found.setdefault(sentence.topic, set()).add(sentence.label)
+        labels_by_topic.setdefault(sentence.topic, set()).add(sentence.label)
 
-    assert all(len(labels) >= 2 for labels in found.values())
+    assert all(len(labels) >= 2 for labels in labels_by_topic.values())
 
 
 def test_no_two_sentences_are_nearly_the_same(corpus: Corpus) -> None:
@@ -185,7 +185,7 @@ def test_a_file_that_cannot_be_read_is_named_with_its_line(tmp_path: Path, conte
         ("positive,a,wire,Up, it goes\n", "t/a", "line 2: expected 4 columns"),
     ],
 )
-def test_a_corpus_that_is_not_in_order_is_refused(tmp_path: Path, rows: str, held_out: str, message: str) -> None:
+def test_invalid_corpus_is_refused(tmp_path: Path, rows: str, held_out: str, message: str) -> None:
     (tmp_path / "t.csv").write_text(f"label,subtopic,style,text\n{rows}")
     (tmp_path / "held_out.txt").write_text(held_out)
 

@@ -7,7 +7,7 @@ from nautilus_torchserve.training.price.options import price_training
 from nautilus_torchserve.training.runs.config import BadConfig
 
 
-def test_without_a_word_everything_has_its_default() -> None:
+def test_all_settings_have_defaults() -> None:
     training = price_training("price_lstm")
 
     assert training.network_config["hidden"] == 128
@@ -16,7 +16,7 @@ def test_without_a_word_everything_has_its_default() -> None:
     assert price_training("cnn").indicators
 
 
-def test_single_values_go_before_the_file_and_the_file_before_defaults(tmp_path: Path) -> None:
+def test_settings_override_the_file_and_the_file_overrides_defaults(tmp_path: Path) -> None:
     path = tmp_path / "best.json"
     path.write_text(json.dumps({"network": {"hidden": 64, "layers": 3}, "fit": {"learning_rate": 0.01}}))
 

@@ -41,7 +41,7 @@ PROVENANCE = st.builds(Provenance, st.text(), st.integers(), FINITE)
 
 @settings(max_examples=40)
 @given(network=NETWORKS, fit=FITS, provenance=PROVENANCE, tuned=st.sets(st.sampled_from(["hidden", "dropout"])))
-def test_what_is_written_is_read_again(
+def test_written_configuration_is_read_back(
     tmp_path_factory: pytest.TempPathFactory, network: Network, fit: Fit, provenance: Provenance, tuned: set[str]
 ) -> None:
     path = tmp_path_factory.mktemp("config") / "best.json"
@@ -53,7 +53,7 @@ def test_what_is_written_is_read_again(
     assert read_config(path, SECTIONS) == {"network": network, "fit": fit, TUNED: provenance}
 
 
-def test_what_a_file_leaves_out_has_its_default(tmp_path: Path) -> None:
+def test_omitted_values_have_their_defaults(tmp_path: Path) -> None:
     path = tmp_path / "mine.json"
     path.write_text('{"fit": {"epochs": 3, "learning_rate": 1}}')
 
@@ -103,7 +103,7 @@ def test_an_invalid_configuration_is_refused_with_place_and_expectation(
         ({"hidden": 64}, "hidden: expected a section, got 64"),
     ],
 )
-def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path, best: dict[str, object], message: str) -> None:
+def test_failed_write_leaves_the_old_file(tmp_path: Path, best: dict[str, object], message: str) -> None:
     path = tmp_path / "best.json"
     write_config(path, {"network": {"hidden": 1}}, {}, Provenance("s", 1, 0.5))
 

@@ -72,9 +72,7 @@ def test_without_its_package_the_error_names_it(monkeypatch: pytest.MonkeyPatch)
         find_backbone()
 
 
-def test_an_encoder_of_ones_own_takes_its_place_without_a_word_to_the_net(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_users_encoder_is_loaded_without_network_access(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> NoReturn:
         raise AssertionError("no connection expected")
 
@@ -92,9 +90,9 @@ def test_an_encoder_of_ones_own_takes_its_place_without_a_word_to_the_net(
 def test_old_weights_and_a_bare_vocabulary_are_the_same_model(folder: Path, own: Path, prefix: str) -> None:
     expected, old = find_backbone(folder), find_backbone(as_published_long_ago(own, prefix))
 
-    here, there = (build_network(found, 64, 0.1).eval() for found in (expected, old))
+    here, there = (build_network(encoder, 64, 0.1).eval() for encoder in (expected, old))
     assert torch.equal(here.states(here.embeddings(TOKENS), TOKENS), there.states(there.embeddings(TOKENS), TOKENS))
-    ids = [Tokenizer.from_str(found.tokenizer).encode(TEXT).ids for found in (expected, old)]
+    ids = [Tokenizer.from_str(encoder.tokenizer).encode(TEXT).ids for encoder in (expected, old)]
     assert ids[0] == ids[1]
     assert old.unknown_token == "[UNK]"
 
@@ -162,7 +160,7 @@ def test_code_in_old_weights_does_not_run(own: Path, tmp_path: Path) -> None:
         "another vocabulary",
     ],
 )
-def test_what_is_missing_is_named(own: Path, spoil: Callable[[Path], object], expected: str) -> None:
+def test_missing_files_are_named(own: Path, spoil: Callable[[Path], object], expected: str) -> None:
     spoil(own)
 
     with pytest.raises(BadBackbone, match=expected):

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 
 from nautilus_torchserve.training.sentiment.batches import (
     TokenizedPart,
-    padded,
+    pad_batch,
     shuffled_batches,
     sorted_batches,
     tokenize,
@@ -40,7 +40,7 @@ def test_every_sentence_is_in_one_batch(lengths: list[int], size: int, seed: int
 def test_a_batch_is_filled_up_to_its_longest_sentence() -> None:
     part = TokenizedPart((np.array([4, 5, 6]), np.array([7]), np.array([8, 9])), np.zeros(3, np.int64), 0)
 
-    assert padded(part, np.array([1, 2]), 0).tolist() == [[7, 0], [8, 9]]
+    assert pad_batch(part, np.array([1, 2]), 0).tolist() == [[7, 0], [8, 9]]
 
 
 def test_longer_sentences_are_cut_and_counted(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_the_average_is_that_of_the_steps() -> None:
     with average.averaged():
         assert network.weight.item() == pytest.approx(expected)
     assert network.weight.item() == 7.0
-    average.settle()
+    average.apply()
     assert network.weight.item() == pytest.approx(expected)
 
 

@@ -53,7 +53,7 @@ def test_the_seed_decides_the_validation_part_and_nothing_else(tmp_path: Path) -
     assert first.held_out == other.held_out
 
 
-def test_ones_own_sentences_are_trained_on_and_stopped_by_but_not_held_out(tmp_path: Path) -> None:
+def test_users_sentences_are_for_training_and_validation_only(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     own = write_sentences(tmp_path / "own.txt")
     without, data = (load_sentiment_data(files, corpus) for files in ([], [own]))
@@ -66,7 +66,7 @@ def test_ones_own_sentences_are_trained_on_and_stopped_by_but_not_held_out(tmp_p
     assert data.sources == (str(corpus), str(own))
 
 
-def test_a_held_out_sentence_in_ones_own_file_is_not_trained_on(tmp_path: Path) -> None:
+def test_held_out_sentence_in_a_users_file_is_not_trained_on(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus")
     own = tmp_path / "own.txt"
     own.write_text("\n".join([*lines(30), "SENTENCE 0  of 0@positive", "Sentence 1 of 3@neutral"]))
@@ -77,7 +77,7 @@ def test_a_held_out_sentence_in_ones_own_file_is_not_trained_on(tmp_path: Path) 
     assert (data.repeated, data.relabelled) == (2, 1)
 
 
-def test_a_sentence_of_two_files_counts_once(tmp_path: Path) -> None:
+def test_sentence_in_two_files_counts_once(tmp_path: Path) -> None:
     own = write_sentences(tmp_path / "own.txt")
     copy = write_sentences(tmp_path / "copy.txt", count=60)
 
@@ -87,7 +87,7 @@ def test_a_sentence_of_two_files_counts_once(tmp_path: Path) -> None:
     assert parts(both) == parts(alone)
 
 
-def test_alone_ones_own_sentences_are_held_out_by_their_hash_whatever_the_seed(tmp_path: Path) -> None:
+def test_without_corpus_users_sentences_are_held_out_by_their_hash(tmp_path: Path) -> None:
     own = write_sentences(tmp_path / "own.txt", count=600)
     first, other = (load_sentiment_data([own], None, seed=seed) for seed in (1, 2))
 
@@ -98,7 +98,7 @@ def test_alone_ones_own_sentences_are_held_out_by_their_hash_whatever_the_seed(t
     assert parts(other)[1] != validation
 
 
-def test_what_was_fitted_on_is_not_unseen(tmp_path: Path) -> None:
+def test_fitted_sentences_are_not_unseen(tmp_path: Path) -> None:
     data = load_sentiment_data([write_sentences(tmp_path / "own.txt")], None)
 
     assert data.unseen([*data.train, *data.validation, *data.held_out]) == data.held_out

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, precision_recall_fscore_support
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
 
 from nautilus_torchserve.training.sentiment.evaluate import (
     BINS,
     class_facts,
     evaluate,
-    misread_sentences,
+    misclassified_sentences,
     reliability,
-    scores,
 )
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 from nautilus_torchserve.training.sentiment.records import scripts
@@ -27,24 +26,13 @@ def sentences(labels: np.ndarray, topics: int = 8) -> list[Sentence]:
     ]
 
 
-def answers(random: np.random.Generator, labels: np.ndarray, right: float) -> np.ndarray:
+def predicted_classes(random: np.random.Generator, labels: np.ndarray, right: float) -> np.ndarray:
     return np.where(random.random(len(labels)) < right, labels, (labels + random.integers(1, 3, len(labels))) % 3)
 
 
 @settings(max_examples=25, deadline=None)
 @given(PLACES)
-def test_scores_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
-    labels, predicted = np.array(pairs).T
-
-    scored = scores(labels, predicted)
-
-    assert scored["accuracy"] == pytest.approx(accuracy_score(labels, predicted))
-    assert scored["macro_f1"] == pytest.approx(f1_score(labels, predicted, average="macro", zero_division=0))
-
-
-@settings(max_examples=25, deadline=None)
-@given(PLACES)
-def test_the_classes_figures_are_scikit_learn_s(pairs: list[tuple[int, int]]) -> None:
+def test_class_scores_equal_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     labels, predicted = np.array(pairs).T
 
     facts = class_facts(labels, predicted)
@@ -78,7 +66,7 @@ def test_better_model_is_reported_as_better_with_its_interval() -> None:
     random = np.random.default_rng(1)
     labels = random.integers(0, 3, 600)
     shares = {"model": 0.9, "one": 0.6, "two": 0.5}
-    predictions = {name: answers(random, labels, right) for name, right in shares.items()}
+    predictions = {name: predicted_classes(random, labels, right) for name, right in shares.items()}
 
     evaluation = evaluate(sentences(labels, 40), labels, predictions, seed=1)
 
@@ -94,10 +82,10 @@ def test_better_model_is_reported_as_better_with_its_interval() -> None:
     assert high - low < 0.1
 
 
-def test_the_same_answers_are_no_gain_and_worse_ones_are_called_so() -> None:
+def test_equal_predictions_have_no_gain_and_worse_ones_are_reported() -> None:
     random = np.random.default_rng(2)
     labels = random.integers(0, 3, 300)
-    good, bad = answers(random, labels, 0.9), answers(random, labels, 0.5)
+    good, bad = predicted_classes(random, labels, 0.9), predicted_classes(random, labels, 0.5)
 
     same = evaluate(sentences(labels), labels, {"model": good, "one": good}, seed=1)
     worse = evaluate(sentences(labels), labels, {"model": bad, "one": good}, seed=1)
@@ -137,14 +125,14 @@ def test_every_topic_and_style_has_its_share_the_weakest_first() -> None:
     assert overall == pytest.approx(evaluation["scores"]["model"]["accuracy"])
 
 
-def test_every_mistake_is_listed_the_surest_first() -> None:
+def test_mistakes_are_listed_most_confident_first() -> None:
     labels = np.array([0, 1, 2, 0])
     probabilities = np.array([[0.5, 0.3, 0.2], [0.6, 0.3, 0.1], [0.1, 0.8, 0.1], [0.2, 0.3, 0.5]])
 
-    misread = misread_sentences(sentences(labels), labels, probabilities)
+    misread = misclassified_sentences(sentences(labels), labels, probabilities)
 
     assert [row["text"] for row in misread] == ["text 2", "text 1", "text 3"]
-    assert [(row["label"], row["said"]) for row in misread] == [
+    assert [(row["label"], row["predicted"]) for row in misread] == [
         ("positive", "neutral"),
         ("neutral", "negative"),
         ("negative", "positive"),
@@ -152,7 +140,7 @@ def test_every_mistake_is_listed_the_surest_first() -> None:
     assert misread[0]["probabilities"] == {"negative": 0.1, "neutral": 0.8, "positive": 0.1}
 
 
-def test_a_script_counts_from_one_text_in_a_hundred_on() -> None:
+def test_script_counts_from_one_percent_of_the_texts() -> None:
     texts = ["Profit rose"] * 197 + ["12.5 %"] * 50 + ["Прибыль выросла"] * 2 + ["株価"]
 
     assert scripts(texts) == ["CYRILLIC", "LATIN"]

@@ -28,7 +28,7 @@ from nautilus_torchserve.training.sentiment.fit import (
     log_loss,
     logits,
     mean_states,
-    put_head,
+    set_head,
 )
 from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
 from nautilus_torchserve.training.sentiment.options import sentiment_training
@@ -71,7 +71,7 @@ def fit(backbone: Backbone, part: TokenizedPart, other: TokenizedPart, tmp_path:
         network = build_network(backbone, 64, config.dropout)
         head = fit_head(mean_states(network, part, CPU), part.labels, config.head_inverse_penalty, True)
         history = fit_sentiment(
-            network, head, part, other, config, CPU, Checkpoints(tmp_path / folder), "same", on_epoch
+            network, head, part, other, config, CPU, Checkpoints(tmp_path / folder, "same"), on_epoch
         )
         return network, history
 
@@ -118,12 +118,12 @@ def test_another_seed_gives_other_weights(fit: Fit) -> None:
     assert not equal(one, two)
 
 
-def test_the_best_epoch_s_average_is_kept(fit: Fit, other: TokenizedPart) -> None:
+def test_average_of_the_best_epoch_is_kept(fit: Fit, other: TokenizedPart) -> None:
     """Steps far too large end worse than they were in between."""
     network, history = fit(replace(CONFIG, epochs=5, patience=5, learning_rate=0.03, head_learning_rate=0.3))
 
-    answers = logits(network, other, CPU)
-    kept = log_loss(answers, other.labels, network.temperature.item())
+    scores = logits(network, other, CPU)
+    kept = log_loss(scores, other.labels, network.temperature.item())
     assert kept == pytest.approx(min(history.validation_loss), rel=1e-5)
 
 
@@ -156,7 +156,7 @@ def test_layer_decay_gives_lower_layers_smaller_steps(fit: Fit, backbone: Backbo
     assert moved[0] < 1e-6 < 1e-3 < moved[1]
 
 
-def test_two_passes_of_a_batch_count_for_how_far_they_are_apart(fit: Fit) -> None:
+def test_divergence_of_two_passes_adds_to_the_loss(fit: Fit) -> None:
     (plain, _), (drawn, _) = (fit(replace(CONFIG, rdrop=rdrop, epochs=1), folder=str(rdrop)) for rdrop in (0.0, 5.0))
 
     assert not equal(plain, drawn)
@@ -188,7 +188,7 @@ def test_an_encoder_that_shares_its_layers_or_names_them_otherwise_fits_too(
     before = {name: value.clone() for name, value in network.state_dict().items()}
 
     history = fit_sentiment(
-        network, head, part, part, replace(CONFIG, epochs=1), CPU, Checkpoints(tmp_path / "checkpoints"), "same"
+        network, head, part, part, replace(CONFIG, epochs=1), CPU, Checkpoints(tmp_path / "checkpoints", "same")
     )
 
     changed = [name for name, value in network.state_dict().items() if not torch.equal(value, before[name])]
@@ -196,19 +196,19 @@ def test_an_encoder_that_shares_its_layers_or_names_them_otherwise_fits_too(
     assert any("layer" in name for name in changed)
 
 
-def test_the_head_answers_as_the_regression_that_it_was(backbone: Backbone, part: TokenizedPart) -> None:
+def test_head_predicts_as_the_regression(backbone: Backbone, part: TokenizedPart) -> None:
     network = build_network(backbone, 64, 0.1)
     states = mean_states(network, part, CPU)
     head = fit_head(states, part.labels, 1.0, True)
 
-    put_head(network, head)
+    set_head(network, head)
 
     expected = head.predict_proba(states)
     assert np.allclose(softmax(logits(network, part, CPU), axis=1), expected, atol=1e-5)
     assert isinstance(head, LogisticRegression)
 
 
-def test_class_weights_give_a_rare_class_its_due(backbone: Backbone, part: TokenizedPart, tmp_path: Path) -> None:
+def test_class_weights_balance_rare_classes(backbone: Backbone, part: TokenizedPart, tmp_path: Path) -> None:
     """With 2 sentences of one class among 62, on an encoder that cannot tell them apart."""
     rare = np.flatnonzero(part.labels == 2)[:2]
     kept = np.sort(np.concatenate([np.flatnonzero(part.labels != 2), rare]))
@@ -218,7 +218,7 @@ def test_class_weights_give_a_rare_class_its_due(backbone: Backbone, part: Token
         network = build_network(backbone, 64, 0.1)
         head = fit_head(mean_states(network, few, CPU), few.labels, 1.0, weighted)
         config = replace(CONFIG, class_weights=weighted, epochs=4, label_smoothing=0.0)
-        fit_sentiment(network, head, few, few, config, CPU, Checkpoints(tmp_path / str(weighted)), "same")
+        fit_sentiment(network, head, few, few, config, CPU, Checkpoints(tmp_path / str(weighted), "same"))
         probabilities[weighted] = softmax(logits(network, few, CPU), axis=1).mean(axis=0)[2]
 
     assert probabilities[False] < 0.1
@@ -248,10 +248,10 @@ def test_the_temperature_is_the_best_and_undoes_a_scaling(seed: int, scale: floa
     assert log_loss(scale * true, labels, temperature) <= log_loss(scale * true, labels, 1.0)
 
 
-def test_log_loss_is_scikit_learn_s() -> None:
+def test_log_loss_equals_scikit_learns() -> None:
     random = np.random.default_rng(1)
-    answers, labels = random.normal(0, 2, (50, 3)), random.integers(0, 3, 50)
+    scores, labels = random.normal(0, 2, (50, 3)), random.integers(0, 3, 50)
 
-    expected = sklearn_log_loss(labels, softmax(answers / 1.7, axis=1), labels=[0, 1, 2])
+    expected = sklearn_log_loss(labels, softmax(scores / 1.7, axis=1), labels=[0, 1, 2])
 
-    assert log_loss(answers, labels, 1.7) == pytest.approx(expected)
+    assert log_loss(scores, labels, 1.7) == pytest.approx(expected)

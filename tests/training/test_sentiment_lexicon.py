@@ -43,9 +43,9 @@ def test_no_word_is_both_good_and_bad() -> None:
     assert not GOOD & BURDENS
 
 
-def test_the_lexicon_reads_the_corpus_far_better_than_a_guess() -> None:
+def test_lexicon_classifies_the_corpus_far_better_than_chance() -> None:
     data = load_sentiment_data()
-    answers = lexicon_predictions([sentence.text for sentence in data.train])
+    predicted = lexicon_predictions([sentence.text for sentence in data.train])
 
     labels = np.array([("negative", "neutral", "positive").index(sentence.label) for sentence in data.train])
-    assert (answers == labels).mean() > 0.5
+    assert (predicted == labels).mean() > 0.5

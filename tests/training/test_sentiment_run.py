@@ -96,18 +96,18 @@ def test_the_description_records_model_data_and_settings(
     assert description["metrics"]["held_out"]["accuracy"] > 0.9
 
 
-def test_golden_texts_are_what_a_worker_answers_a_long_one_in_chunks_too(result: TrainingResult) -> None:
+def test_golden_outputs_are_a_workers_long_text_in_chunks_too(result: TrainingResult) -> None:
     golden = read_golden(result.folder)
     texts = golden.inputs["texts"].tolist()
 
     with threads(1):
         model = TextNetwork(result.folder, CPU)
-        answers = dict(zip(COLUMNS, model.compute(model.read(texts)).T, strict=True))
+        outputs = dict(zip(COLUMNS, model.compute(model.read(texts)).T, strict=True))
 
-    golden.verify(answers)
+    golden.verify(outputs)
     assert golden.outputs["chunks"].tolist()[-1] >= 2
     assert set(golden.outputs["chunks"].tolist()[:-1]) == {1.0}
-    assert np.ptp(answers["score"]) > 1
+    assert np.ptp(outputs["score"]) > 1
 
 
 def test_the_evaluation_is_of_the_held_out_part(result: TrainingResult, data: SentimentData) -> None:
@@ -154,7 +154,7 @@ def test_the_run_is_tracked_whole(result: TrainingResult, data: SentimentData) -
     assert {entry.path for entry in client.list_artifacts(result.mlflow_run_id, "run")} >= {"run/tokenizer.json"}
 
 
-def test_an_interrupted_run_goes_on_as_one_run_to_the_same_bytes(
+def test_interrupted_run_resumes_as_one_run_to_the_same_bytes(
     result: TrainingResult,
     data: SentimentData,
     backbone: Backbone,

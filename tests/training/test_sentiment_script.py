@@ -20,9 +20,7 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_backbone(tmp_path_factory.mktemp("backbone") / "tiny-bert")
 
 
-def test_ones_own_sentences_and_encoder_become_a_tracked_archive_that_reads_them(
-    backbone: Path, tmp_path: Path
-) -> None:
+def test_users_sentences_and_encoder_become_a_tracked_archive(backbone: Path, tmp_path: Path) -> None:
     own, copy = write_sentences(tmp_path / "own.txt", 150), write_sentences(tmp_path / "copy.txt", 20)
     other = tmp_path / "other.csv"
     rows = ['"{}",{}'.format(*line.split("@")) for line in lines(30, seed=5)]
@@ -64,7 +62,7 @@ def test_ones_own_sentences_and_encoder_become_a_tracked_archive_that_reads_them
     ],
     ids=["no sentences", "no file", "no encoder", "no epochs", "no section", "no such device", "no benchmark"],
 )
-def test_a_call_that_cannot_work_is_refused_with_the_reason(
+def test_invalid_call_is_refused_with_the_reason(
     options: tuple[str, ...], status: int, expected: str, tmp_path: Path
 ) -> None:
     result = CliRunner().invoke(APP, ["sentiment", *options, "--out", str(tmp_path / "run")])

@@ -21,7 +21,7 @@ def test_rows_and_labels_are_those_of_their_trades(trades: Trades, split: Datase
 
 def test_no_trade_is_seen_by_two_parts(split: DatasetSplit) -> None:
     for before, after in ((split.train, split.validation), (split.validation, split.test)):
-        assert before.index[-1] + split.horizon < after.index[0] - split.window
+        assert before.index[-1] + split.horizon < after.index[0] - WINDOW
 
 
 def test_shares_are_60_20_20(split: DatasetSplit) -> None:
@@ -44,7 +44,7 @@ def test_too_few_trades_are_refused_with_counts() -> None:
 
 
 @pytest.mark.parametrize("count", [1, 10, 100])
-def test_hardly_any_trades_are_refused(count: int) -> None:
+def test_very_few_trades_are_refused(count: int) -> None:
     with pytest.raises(BadData, match=f"got 0 train, 0 validation, 0 test of {count} trades"):
         tick_dataset(simulate(count), LabelConfig())
 

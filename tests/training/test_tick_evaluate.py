@@ -12,9 +12,9 @@ from nautilus_torchserve.training.tick.evaluate import BASELINES, Forecast, eval
 
 def certain(part: Part, share: float = 0.9) -> np.ndarray:
     """Probabilities that know the future."""
-    answers = np.full((len(part), 3), (1 - share) / 2, dtype=np.float32)
-    answers[np.arange(len(part)), part.labels] = share
-    return answers
+    rows = np.full((len(part), 3), (1 - share) / 2, dtype=np.float32)
+    rows[np.arange(len(part)), part.labels] = share
+    return rows
 
 
 def flat(part: Part) -> np.ndarray:
@@ -30,7 +30,7 @@ def test_a_model_that_knows_the_future_beats_every_baseline(split: DatasetSplit)
     assert evaluation["edge"].startswith("The model beats every baseline")
 
 
-def test_a_model_that_knows_nothing_has_no_edge(split: DatasetSplit) -> None:
+def test_model_without_information_has_no_edge(split: DatasetSplit) -> None:
     evaluation = evaluate(split, flat(split.train), flat(split.test), seed=1)
 
     assert not evaluation["beats_baselines"]
@@ -45,7 +45,7 @@ def test_a_baseline_does_not_beat_itself(split: DatasetSplit) -> None:
     assert not evaluate(split, train, test, seed=1)["beats_baselines"]
 
 
-def test_all_that_is_promised_is_there_in_json_types(split: DatasetSplit) -> None:
+def test_evaluation_has_all_keys_in_json_types(split: DatasetSplit) -> None:
     evaluation = evaluate(split, flat(split.train), flat(split.test), seed=1)
 
     assert set(evaluation["baselines"]) == {"majority class", "momentum rule", "logistic regression"}
@@ -78,7 +78,7 @@ def test_baselines_look_at_no_label_of_the_test_part(split: DatasetSplit, name: 
 
     one, two = BASELINES[name](split), BASELINES[name](blind)
 
-    np.testing.assert_array_equal(one.answers, two.answers)
+    np.testing.assert_array_equal(one.predicted, two.predicted)
     np.testing.assert_array_equal(one.probabilities, two.probabilities)
     np.testing.assert_allclose(one.probabilities.sum(axis=1), 1.0)
 
@@ -90,7 +90,7 @@ def test_the_momentum_rule_finds_direction_and_threshold(split: DatasetSplit) ->
 
     made = replace(split, train=reversing(split.train), test=reversing(split.test))
 
-    assert (BASELINES["momentum rule"](made).answers == made.test.labels).mean() > 0.9
+    assert (BASELINES["momentum rule"](made).predicted == made.test.labels).mean() > 0.9
 
 
 def test_decisions_need_the_probability_that_was_best_in_training() -> None:
@@ -98,4 +98,4 @@ def test_decisions_need_the_probability_that_was_best_in_training() -> None:
     train = np.array([[0.5, 0.1, 0.4]] * 2 + [[0.1, 0.5, 0.4]] * 2 + [[0.3, 0.3, 0.4]] * 2)
     test = np.array([[0.5, 0.1, 0.4], [0.2, 0.5, 0.3], [0.3, 0.2, 0.5]])
 
-    assert Forecast.of_probabilities(labels, train, test).answers.tolist() == [0, 1, 2]
+    assert Forecast.of_probabilities(labels, train, test).predicted.tolist() == [0, 1, 2]

@@ -64,13 +64,13 @@ def test_golden_rows_come_out_of_the_stored_network(run: Path, split: DatasetSpl
     network = TickClassifier(TickClassifierConfig(**description["network"]["config"]))
     network.load_state_dict(load_file(run / "weights.safetensors"))
 
-    answers = dict(zip(description["classes"], probabilities(network, golden.inputs["rows"]).T, strict=True))
+    outputs = dict(zip(description["classes"], probabilities(network, golden.inputs["rows"]).T, strict=True))
 
     assert golden.inputs["rows"].shape == (64, 4)
     assert golden.inputs["rows"].dtype == np.float32
     assert golden.tolerance == 1e-5
     assert {row.tobytes() for row in golden.inputs["rows"]} <= {row.tobytes() for row in split.test.rows}
-    golden.verify(answers)
+    golden.verify(outputs)
     assert network.center.tolist() == description["scaler"]["center"]
     assert network.scale.tolist() == description["scaler"]["scale"]
 
@@ -91,7 +91,7 @@ def test_an_earlier_run_is_replaced(trades: Trades, quick: TickFitConfig, tmp_pa
     assert [entry.name for entry in tmp_path.iterdir()] == ["tick"]
 
 
-def test_an_interruption_leaves_the_earlier_run_and_is_made_up_for(
+def test_interruption_keeps_the_earlier_run_and_is_resumed(
     run: Path, trades: Trades, quick: TickFitConfig, tmp_path: Path
 ) -> None:
     def interrupt(history: History) -> None:

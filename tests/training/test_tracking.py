@@ -1,4 +1,3 @@
-import json
 import logging
 import os
 import socket
@@ -94,7 +93,7 @@ def steps(client: "MlflowClient", run_id: str, key: str) -> list[tuple[int, floa
     return [(metric.step, metric.value) for metric in client.get_metric_history(run_id, key)]
 
 
-def test_mlflow_itself_finds_all_that_a_run_kept(runs: Path, client: "MlflowClient", tmp_path: Path) -> None:
+def test_mlflow_finds_all_that_a_run_logged(runs: Path, client: "MlflowClient", tmp_path: Path) -> None:
     (tmp_path / "curves").mkdir()
     (tmp_path / "curves/fold_1.json").write_text("[]")
     (tmp_path / "model.json").write_text("{}")
@@ -108,11 +107,11 @@ def test_mlflow_itself_finds_all_that_a_run_kept(runs: Path, client: "MlflowClie
         run.artifact(tmp_path / "model.json")
         run.artifact(tmp_path / "curves", "curves")
 
-    (found,) = runs_of(client, "all")
-    assert (found.info.run_id, found.info.run_name) == (run.run_id, "first")
-    assert found.data.params == {"fit.learning_rate": "0.1", "data": "x.csv"}
-    assert found.data.tags.items() >= {"git": "abc", "edge": "none"}.items()
-    assert found.data.metrics["sharpe"] == -1.0
+    (stored,) = runs_of(client, "all")
+    assert (stored.info.run_id, stored.info.run_name) == (run.run_id, "first")
+    assert stored.data.params == {"fit.learning_rate": "0.1", "data": "x.csv"}
+    assert stored.data.tags.items() >= {"git": "abc", "edge": "none"}.items()
+    assert stored.data.metrics["sharpe"] == -1.0
     assert steps(client, run.run_id, "fold_1/validation_loss") == [(1, 2.0), (2, 1.5)]
     assert steps(client, run.run_id, "fold_2/validation_loss") == [(1, 3.0)]
     folder = runs / ARTIFACTS / "all" / run.run_id / "artifacts"
@@ -148,7 +147,7 @@ def test_a_killed_and_resumed_training_is_one_run(runs: Path, client: "MlflowCli
     assert len(runs_of(client, "price")) == 1
 
 
-def test_parameters_that_an_interrupted_run_had_not_kept_yet_are_added(runs: Path, client: "MlflowClient") -> None:
+def test_parameters_missing_from_an_interrupted_run_are_added(runs: Path, client: "MlflowClient") -> None:
     with track(runs, "added", "run", {"a": 1}, {}) as first:
         pass
 
@@ -158,7 +157,7 @@ def test_parameters_that_an_interrupted_run_had_not_kept_yet_are_added(runs: Pat
     assert client.get_run(first.run_id).data.params == {"a": "1", "b": "2"}
 
 
-def test_a_run_is_not_gone_on_with_under_other_parameters(runs: Path, client: "MlflowClient") -> None:
+def test_run_is_not_resumed_with_other_parameters(runs: Path, client: "MlflowClient") -> None:
     with track(runs, "other", "run", {"fit": {"epochs": 3}}, {}) as first:
         pass
 
@@ -210,12 +209,12 @@ NESTED = st.recursive(LEAVES, lambda inner: st.dictionaries(NAMES, inner, min_si
 @given(st.dictionaries(NAMES, NESTED))
 def test_flat_parameters_hold_all_of_the_nested_ones(params: dict[str, Any]) -> None:
     nested: dict[str, Any] = {}
-    for name, text in flatten(params).items():
+    for name, value in flatten(params).items():
         *sections, last = name.split(".")
         at = nested
         for section in sections:
             at = at.setdefault(section, {})
-        at[last] = json.loads(text)
+        at[last] = value
 
     assert nested == params
 
@@ -253,7 +252,7 @@ def not_a_folder(folder: Path) -> Path:
         (lambda folder: folder / "100%", "expected a path without % and [?]"),
     ],
 )
-def test_a_store_that_cannot_be_opened_stops_a_run_before_it_begins(tmp_path: Path, spoil: Any, why: str) -> None:
+def test_unusable_store_stops_a_run_before_it_begins(tmp_path: Path, spoil: Any, why: str) -> None:
     runs = spoil(tmp_path)
 
     failure = refused(why, runs, "price", "run", {}, {})
@@ -261,9 +260,7 @@ def test_a_store_that_cannot_be_opened_stops_a_run_before_it_begins(tmp_path: Pa
     assert str(runs) in str(failure)
 
 
-def test_a_server_that_is_not_there_stops_a_run_before_it_begins(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_server_stops_a_run_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as taken:  # bound, but nobody listens
         taken.bind(("127.0.0.1", 0))
         monkeypatch.setenv(URI_VARIABLE, f"http://me:secret@127.0.0.1:{taken.getsockname()[1]}")
@@ -274,13 +271,13 @@ def test_a_server_that_is_not_there_stops_a_run_before_it_begins(
     assert not (tmp_path / "runs").exists()
 
 
-def test_an_error_inside_is_not_taken_for_the_store_s(runs: Path) -> None:
+def test_errors_of_the_training_are_not_reported_as_errors_of_the_store(runs: Path) -> None:
     with pytest.raises(OSError, match="disk full"), track(runs, "inside", "run", {}, {}):
         raise OSError("disk full")
 
 
 @pytest.mark.slow
-def test_two_first_runs_at_once_share_a_new_store_in_silence_and_off_the_network(tmp_path: Path) -> None:
+def test_two_first_runs_at_once_share_a_new_store_without_output_or_network(tmp_path: Path) -> None:
     runs, home = tmp_path / "runs", tmp_path / "home"
 
     both = [start(NO_NETWORK + TRAIN, runs, name, "go", home=home) for name in ("one", "two")]

@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from nautilus_torchserve.market.bars.simulator import simulate_bars
-from support import PROJECT, REAL_DATA, run_script, script_app
+from support import PROJECT, REAL_DATA, call_script, script_app
 
 SCRIPT = PROJECT / "scripts/train.py"
 APP = script_app(SCRIPT)
@@ -18,9 +18,9 @@ QUICK = ("--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--set", "ne
 
 @pytest.mark.slow
 def test_the_summary_gives_the_result_in_plain_words(tmp_path: Path) -> None:
-    result = run_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
+    result = call_script(SCRIPT, "price", *QUICK, "--out", tmp_path / "run", "--json")
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     description = json.loads(result.stdout)
     assert description["metrics"]["edge"] in result.stderr
     assert "1,200 bars of 60 s" in result.stderr
@@ -28,7 +28,7 @@ def test_the_summary_gives_the_result_in_plain_words(tmp_path: Path) -> None:
     assert (tmp_path / "run" / "report" / "evaluation.json").is_file()
 
 
-def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
+def test_next_run_reads_the_tuned_configuration(tmp_path: Path) -> None:
     options = ("price", "--bars", "1200", "--folds", "1", "--set", "fit.epochs=1", "--out", str(tmp_path / "run"))
 
     one, more = (CliRunner().invoke(APP, [*options, "--tune", trials, "--json"]) for trials in ("1", "2"))
@@ -59,7 +59,7 @@ def test_what_tuning_finds_the_next_run_takes(tmp_path: Path) -> None:
     ],
     ids=["no file", "no such model", "no epochs", "no such interval", "too few bars", "no such config"],
 )
-def test_a_call_that_cannot_work_is_refused_with_the_reason(
+def test_invalid_call_is_refused_with_the_reason(
     options: tuple[str, ...], status: int, expected: str, tmp_path: Path
 ) -> None:
     result = CliRunner().invoke(APP, ["price", *options, "--out", str(tmp_path / "run")])
@@ -104,7 +104,7 @@ def test_quiet_hours_are_left_out_and_jumps_let_through_on_request(tmp_path: Pat
     ],
     ids=["fewer bars than a window", "negative price", "duplicate", "nonsense"],
 )
-def test_a_bad_file_is_named_with_what_is_wrong(spoil, expected: str, tmp_path: Path) -> None:
+def test_invalid_file_is_named_with_its_fault(spoil, expected: str, tmp_path: Path) -> None:
     random = np.random.default_rng(1)
     close = np.round(100 * np.exp(np.cumsum(random.normal(0, 1e-3, 1_200))), 2)
     rows = [
@@ -124,12 +124,12 @@ def test_a_bad_file_is_named_with_what_is_wrong(spoil, expected: str, tmp_path: 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not REAL_DATA.is_dir(), reason="real market data absent")
-def test_real_minutes_train_without_a_word_on_their_format(tmp_path: Path) -> None:
+def test_real_minute_bars_train_with_detected_format(tmp_path: Path) -> None:
     with gzip.open(REAL_DATA / "btc_perp_1m_2022-01.csv.gz", "rb") as whole:
         lines = whole.read().split(b"\n", 2_001)
     (tmp_path / "btc_perp_1m_2022-01.csv").write_bytes(b"\n".join(lines[:2_001]) + b"\n")
 
-    result = run_script(
+    result = call_script(
         SCRIPT,
         "price",
         "--data",
@@ -147,7 +147,7 @@ def test_real_minutes_train_without_a_word_on_their_format(tmp_path: Path) -> No
         "--json",
     )
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     description = json.loads(result.stdout)
     assert description["training"]["instrument_id"] == "BTC-PERP.FILE"
     assert description["bars"]["indicators"]

@@ -1,25 +1,24 @@
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 
-SCRIPT = Path(__file__).parents[2] / "scripts/train.py"
-SAMPLE = Path(__file__).parents[3] / "shared/data/btcusdt_perp_trades_2020-02-22.csv"
+from support import REAL_DATA, call_script
 
-
-def train(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, str(SCRIPT), "tick", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+SAMPLE = REAL_DATA / "btcusdt_perp_trades_2020-02-22.csv"
 
 
-def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
+def train(*arguments: object) -> Result:
+    return call_script("scripts/train.py", "tick", *map(str, arguments))
+
+
+def test_stdout_holds_only_json(tmp_path: Path) -> None:
     out = tmp_path / "tick"
 
     done = train("--trades", 2_000, "--epochs", 2, "--out", out, "--json")
 
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["run"] == str(out)
     assert "simulated market (seed 1)" in done.stderr
     assert "edge" in done.stderr or "beats" in done.stderr
@@ -29,7 +28,7 @@ def test_json_is_all_there_is_on_stdout(tmp_path: Path) -> None:
 def test_bad_data_is_one_line_and_status_1(tmp_path: Path) -> None:
     done = train("--data", tmp_path / "nowhere.csv", "--out", tmp_path / "tick")
 
-    assert done.returncode == 1
+    assert done.exit_code == 1
     assert done.stdout == ""
     assert done.stderr.splitlines()[-1].startswith("error: ")
     assert "Traceback" not in done.stderr
@@ -39,7 +38,7 @@ def test_bad_data_is_one_line_and_status_1(tmp_path: Path) -> None:
 def test_invalid_arguments_are_status_2(tmp_path: Path, arguments: tuple[object, ...]) -> None:
     done = train(*arguments, "--out", tmp_path / "tick")
 
-    assert done.returncode == 2
+    assert done.exit_code == 2
     assert "Traceback" not in done.stderr
 
 
@@ -47,5 +46,5 @@ def test_invalid_arguments_are_status_2(tmp_path: Path, arguments: tuple[object,
 def test_real_trades_train_too(tmp_path: Path) -> None:
     done = train("--data", SAMPLE, "--epochs", 2, "--out", tmp_path / "tick", "--json")
 
-    assert done.returncode == 0, done.stderr
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["training"]["instrument_id"] == "BTCUSDT.BINANCE"

@@ -12,7 +12,7 @@ import pytest
 import requests
 from nautilus_trader.core.nautilus_pyo3 import HttpClient, HttpMethod
 
-from nautilus_torchserve.serving.client.http_connection import HttpConnection
+from nautilus_torchserve.serving.client.http_connection import HttpConnection, Request
 from nautilus_torchserve.serving.http_session import HttpSession
 from nautilus_torchserve.wire.loopback import exempt_loopback, is_loopback
 
@@ -73,7 +73,7 @@ def with_requests(url: str) -> str:
 def with_curl(url: str) -> str:
     connection = HttpConnection(None)
     try:
-        return connection.send(url, None, [], timeout_s=5.0).body.decode()
+        return connection.send(Request(url, None, [], timeout_s=5.0)).body.decode()
     finally:
         connection.close()
 
@@ -138,7 +138,7 @@ def test_one_connection_distinguishes_both_kinds_of_hosts(port: int, environment
     connection = HttpConnection(None)
 
     urls = (f"http://127.0.0.1:{port}/", "http://venue.invalid/", f"http://localhost:{port}/", "http://venue.invalid/")
-    bodies = [connection.send(url, None, [], timeout_s=5.0).body for url in urls]
+    bodies = [connection.send(Request(url, None, [], timeout_s=5.0)).body for url in urls]
 
     assert bodies == [b"direct", b"proxy", b"direct", b"proxy"]
     connection.close()

@@ -21,10 +21,9 @@ from nautilus_torchserve.experiments.ab.experiment import find_experiment
 from nautilus_torchserve.experiments.ab.metrics import CALLS, METRICS, VersionMetrics, VersionSums
 from nautilus_torchserve.experiments.ab.rules import Decision, Evidence, Rules, decide
 from nautilus_torchserve.experiments.ab.sequential_tests import Interval, confidence_sequence, welch
-from nautilus_torchserve.experiments.records import RecordReader
 from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction
 from nautilus_torchserve.traffic.split import Split, Unit
-from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.store import RecordReader, TrafficStore
 
 CALL_BLOCK_NS = 60_000_000_000
 """Requests of one minute are taken to depend on each other, or of one slice where that is shorter; nanoseconds."""
@@ -130,16 +129,17 @@ class IncrementalAnalysis:
         differences = {
             metric: _difference(metric, baseline, challenger, self._rules, by_instrument) for metric in METRICS
         }
+        predictions, calls = (
+            [sums.of[metric] for sums in (baseline, challenger)] for metric in ("accuracy", "error_rate")
+        )
         evidence = Evidence(
             accuracy=differences["accuracy"].anytime,
             latency_ms=differences["latency_ms"].anytime,
             error_rate=differences["error_rate"].anytime,
             baseline_error_rate=baseline.metrics().error_rate,
-            blocks=min(len(sums.of["accuracy"].blocks) for sums in (baseline, challenger)),
-            call_blocks=min(len(sums.of["error_rate"].blocks) for sums in (baseline, challenger)),
-            instruments=None
-            if not by_instrument
-            else min(len(sums.of["accuracy"].instruments) for sums in (baseline, challenger)),
+            blocks=min(len(sums.blocks) for sums in predictions),
+            call_blocks=min(len(sums.blocks) for sums in calls),
+            instruments=min(len(sums.instruments) for sums in predictions) if by_instrument else None,
         )
         return Analysis(
             self._store.split(experiment.name),

@@ -32,16 +32,16 @@ from nautilus_torchserve.user_error import InvalidArgument
 
 @dataclass(frozen=True)
 class AutoSettings:
-    """How often an experiment is analysed, and how its decision is carried out."""
+    """Times of an experiment's analyses, and limits of carrying its decision out."""
 
     every_s: float = 60.0
     """Time between analyses, seconds."""
     for_s: float = 0.0
-    """How long to wait for a decision, seconds; 0: one analysis."""
+    """Longest wait for a decision, seconds; 0: one analysis."""
     settle_s: float = 3.0
-    """How long routers may take to read that a challenger was withdrawn: a few of their ``refresh_s``, seconds."""
+    """Time that routers may take to read that a challenger was withdrawn: a few of their ``refresh_s``, seconds."""
     leave_s: float = 60.0
-    """How long they may take to leave it; after that it stays registered, seconds."""
+    """Time that they may take to leave it, seconds; after that it stays registered."""
     limits: Limits = field(default_factory=Limits)
     """Limits of the promotion or removal."""
 
@@ -76,23 +76,6 @@ class ExperimentOutcome:
         return asdict(self) | {"report": self.report and self.report.as_dict()}
 
 
-def check_versions(target: Target, model: str, challenger: str, baseline: str | None = None) -> str:
-    """Return the server's default version, once it is found to be the baseline and the challenger to respond.
-
-    Raises
-    ------
-    RolloutRefused
-        It is another one, or the challenger is not registered, not READY or does not respond: its share of the
-        requests would fail.
-    """
-    default, _ = check_challenger(target, model, challenger)
-    if baseline is not None and baseline != default:
-        raise RolloutRefused(
-            f"{model}: expected the baseline {baseline} as the server's default version, got {default}"
-        )
-    return default
-
-
 def follow(
     target: Target,
     store: TrafficStore,
@@ -121,7 +104,8 @@ def follow(
     ManagementError, StoreFailed
         The server or the store cannot be reached.
     """
-    outcome = _finish(target, store, name, settings, progress)
+    run = _Run(target, store, name, settings, progress)
+    outcome = run.finish()
     deadline = time.monotonic() + settings.for_s
     incremental = IncrementalAnalysis(store, name)
     while outcome is None:
@@ -129,9 +113,9 @@ def follow(
         analysis = incremental.analysis()
         show(analysis)
         if analysis.experiment.state is not State.RUNNING:
-            outcome = _finish(target, store, name, settings, progress)
+            outcome = run.finish()
         elif analysis.decision.action is not Action.CONTINUE:
-            outcome = _carry_out(target, store, name, settings, progress)
+            outcome = run.carry_out()
         if outcome is None:
             if time.monotonic() + settings.every_s > deadline:
                 return ExperimentOutcome(State.RUNNING, True, analysis.decision.reason)
@@ -139,68 +123,72 @@ def follow(
     return outcome
 
 
-def _finish(
-    target: Target, store: TrafficStore, name: str, settings: AutoSettings, progress: Progress
-) -> ExperimentOutcome | None:
-    """Finish what an earlier process began; None for an experiment that is running."""
-    experiment = find_experiment(store, name)
-    if experiment.state is State.STOPPED:
-        raise NoExperiment(f"{name}: expected an experiment with a decision to carry out, got one that was stopped")
-    if experiment.state is State.PROMOTED:
-        return ExperimentOutcome(State.PROMOTED, True, f"{experiment.challenger} was promoted")
-    with locked(target, experiment.model, f"experiment {name}"):
-        if (done := recover(target, experiment.model)) is not None:
-            progress(done)
-        if experiment.state is State.WITHDRAWN:
-            return _withdraw(target, store, experiment, f"{experiment.challenger} was withdrawn", settings, progress)
-        if target.manager().default_version(experiment.model) == experiment.challenger:
-            store.end(name, State.PROMOTED)
-            return ExperimentOutcome(State.PROMOTED, True, f"{experiment.challenger} was the default version already")
-    return None
+@dataclass(frozen=True)
+class _Run:
+    """An experiment whose decision is carried out."""
 
+    target: Target
+    store: TrafficStore
+    name: str
+    settings: AutoSettings
+    progress: Progress
 
-def _carry_out(
-    target: Target, store: TrafficStore, name: str, settings: AutoSettings, progress: Progress
-) -> ExperimentOutcome | None:
-    """Carry out the decision of all records; None where they say to go on, or another process ended it."""
-    experiment = find_experiment(store, name)
-    with locked(target, experiment.model, f"experiment {name}"):
-        analysis = analyze(store, name)
-        if analysis.experiment.state is not State.RUNNING or analysis.decision.action is Action.CONTINUE:
-            return None
-        reason = analysis.decision.reason
-        if analysis.decision.action is Action.PROMOTE:
-            progress(f"{name}: promote {experiment.challenger}: {reason}")
-            return _promote(target, store, experiment, reason, settings, progress)
-        progress(f"{name}: roll back {experiment.challenger}: {reason}")
-        return _withdraw(target, store, store.end(name, State.WITHDRAWN), reason, settings, progress)
+    def finish(self) -> ExperimentOutcome | None:
+        """Finish what an earlier process began; None for an experiment that is running."""
+        experiment = find_experiment(self.store, self.name)
+        model, challenger = experiment.model, experiment.challenger
+        if experiment.state is State.STOPPED:
+            raise NoExperiment(
+                f"{self.name}: expected an experiment with a decision to carry out, got one that was stopped"
+            )
+        if experiment.state is State.PROMOTED:
+            return ExperimentOutcome(State.PROMOTED, True, f"{challenger} was promoted")
+        with locked(self.target, model, f"experiment {self.name}"):
+            if (done := recover(self.target, model)) is not None:
+                self.progress(done)
+            if experiment.state is State.WITHDRAWN:
+                return self._withdraw(experiment, f"{challenger} was withdrawn")
+            if self.target.manager().default_version(model) == challenger:
+                self.store.end(self.name, State.PROMOTED)
+                return ExperimentOutcome(State.PROMOTED, True, f"{challenger} was the default version already")
+        return None
 
+    def carry_out(self) -> ExperimentOutcome | None:
+        """Carry out the decision of all records; None where they say to go on, or another process ended it."""
+        experiment = find_experiment(self.store, self.name)
+        with locked(self.target, experiment.model, f"experiment {self.name}"):
+            analysis = analyze(self.store, self.name)
+            if analysis.experiment.state is not State.RUNNING or analysis.decision.action is Action.CONTINUE:
+                return None
+            reason = analysis.decision.reason
+            if analysis.decision.action is Action.PROMOTE:
+                self.progress(f"{self.name}: promote {experiment.challenger}: {reason}")
+                return self._promote(experiment, reason)
+            self.progress(f"{self.name}: roll back {experiment.challenger}: {reason}")
+            return self._withdraw(self.store.end(self.name, State.WITHDRAWN), reason)
 
-def _promote(
-    target: Target, store: TrafficStore, experiment: Split, reason: str, settings: AutoSettings, progress: Progress
-) -> ExperimentOutcome:
-    check_versions(target, experiment.model, experiment.challenger, experiment.baseline)
-    report = promote(target, experiment.model, experiment.challenger, settings.limits, progress)
-    if target.manager().default_version(experiment.model) != experiment.challenger:
-        return ExperimentOutcome(State.RUNNING, False, f"{reason}; but {report.failed_at}: {report.reason}", report)
-    store.end(experiment.name, State.PROMOTED)
-    return ExperimentOutcome(
-        State.PROMOTED, report.ok, reason if report.ok else f"{reason}; then {report.reason}", report
-    )
+    def _promote(self, experiment: Split, reason: str) -> ExperimentOutcome:
+        model, challenger = experiment.model, experiment.challenger
+        check_challenger(self.target, model, challenger, experiment.baseline)
+        report = promote(self.target, model, challenger, self.settings.limits, self.progress)
+        if self.target.manager().default_version(model) != challenger:
+            return ExperimentOutcome(State.RUNNING, False, f"{reason}; but {report.failed_at}: {report.reason}", report)
+        self.store.end(experiment.name, State.PROMOTED)
+        reason = reason if report.ok else f"{reason}; then {report.reason}"
+        return ExperimentOutcome(State.PROMOTED, report.ok, reason, report)
 
-
-def _withdraw(
-    target: Target, store: TrafficStore, experiment: Split, reason: str, settings: AutoSettings, progress: Progress
-) -> ExperimentOutcome:
-    """Unregister a withdrawn challenger once no router uses it any more."""
-    model, challenger = experiment.model, experiment.challenger
-    if challenger not in target.manager().versions(model):
-        return ExperimentOutcome(State.WITHDRAWN, True, f"{reason}; {challenger} is not registered any more")
-    running = store.running(model)
-    if running is not None and challenger in (running.baseline, running.challenger):
-        raise RolloutRefused(f"{model}/{challenger}: expected a version of no other split, got one of {running.name!r}")
-    progress(f"{challenger} is withdrawn; waiting for its routers to leave it")
-    if users := wait_until_unused(store, experiment, settings.settle_s, settings.leave_s):
-        return ExperimentOutcome(State.WITHDRAWN, False, f"{reason}; {challenger} stays registered: {users} use it")
-    report = remove(target, model, challenger, settings.limits, progress)
-    return ExperimentOutcome(State.WITHDRAWN, report.ok, reason if report.ok else f"{reason}; {report.reason}", report)
+    def _withdraw(self, experiment: Split, reason: str) -> ExperimentOutcome:
+        """Unregister a withdrawn challenger once no router uses it any more."""
+        model, challenger = experiment.model, experiment.challenger
+        if challenger not in self.target.manager().versions(model):
+            return ExperimentOutcome(State.WITHDRAWN, True, f"{reason}; {challenger} is not registered any more")
+        running = self.store.running(model)
+        if running is not None and challenger in (running.baseline, running.challenger):
+            got = f"one of {running.name!r}"
+            raise RolloutRefused(f"{model}/{challenger}: expected a version of no other split, got {got}")
+        self.progress(f"{challenger} is withdrawn; waiting for its routers to leave it")
+        if users := wait_until_unused(self.store, experiment, self.settings.settle_s, self.settings.leave_s):
+            return ExperimentOutcome(State.WITHDRAWN, False, f"{reason}; {challenger} stays registered: {users} use it")
+        report = remove(self.target, model, challenger, self.settings.limits, self.progress)
+        reason = reason if report.ok else f"{reason}; {report.reason}"
+        return ExperimentOutcome(State.WITHDRAWN, report.ok, reason, report)

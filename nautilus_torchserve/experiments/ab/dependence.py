@@ -16,7 +16,7 @@ _ACCURACY = 0.55
 
 @dataclass(frozen=True)
 class DependentOutcomes:
-    """How often two equal versions were promoted, with a check after every block of time."""
+    """Frequency of promotions of equal versions, with a check after every block of time."""
 
     what: str
     """Description of the dependence."""
@@ -27,12 +27,7 @@ class DependentOutcomes:
     """Share that would be promoted if every prediction counted as independent."""
 
 
-def dependent_slices(
-    experiments: int,
-    seed: int = 1,
-    *,
-    slices: int = 300,
-) -> DependentOutcomes:
+def dependent_slices(experiments: int, seed: int = 1, *, slices: int = 300) -> DependentOutcomes:
     """Simulate splits by time, where some slices are easier than others for any model.
 
     Parameters
@@ -58,12 +53,7 @@ def dependent_slices(
 
 
 def dependent_instruments(
-    experiments: int,
-    seed: int = 1,
-    *,
-    instruments: int = 20,
-    challengers: int = 4,
-    blocks: int = 100,
+    experiments: int, seed: int = 1, *, instruments: int = 20, challengers: int = 4, blocks: int = 100
 ) -> DependentOutcomes:
     """Simulate splits by instrument, where some instruments are easier than others for any model.
 
@@ -94,13 +84,13 @@ def dependent_instruments(
     )
 
 
-def _outcome(what: str, experiments: int, arms: list[Arm], enough: NDArray[np.bool_]) -> DependentOutcomes:
+def _outcome(description: str, experiments: int, arms: list[Arm], enough: NDArray[np.bool_]) -> DependentOutcomes:
     independent = [replace(arm, long_run_variance=arm.variance) for arm in arms]
     promoted, one_by_one = (
-        float((accuracy_promotes(baseline, challenger, DEFAULT_RULES) & checked).any(axis=1).mean())
+        float((accuracy_promotes(baseline, challenger) & checked).any(axis=1).mean())
         for (baseline, challenger), checked in ((arms, enough), (independent, np.ones_like(enough)))
     )
-    return DependentOutcomes(what, experiments, promoted, one_by_one)
+    return DependentOutcomes(description, experiments, promoted, one_by_one)
 
 
 def _around(random: np.random.Generator, deviation: float, shape: tuple[int, ...]) -> Floats:

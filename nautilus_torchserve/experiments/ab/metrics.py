@@ -18,9 +18,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from nautilus_torchserve.experiments.ab.sequential_tests import Arm
-from nautilus_torchserve.experiments.records import percentile_ms
 from nautilus_torchserve.scores.classification import accuracy, class_scores
-from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction
+from nautilus_torchserve.traffic.records import CallWindow, ClosedTrade, ScoredPrediction, percentile_ms
 
 _ROUNDING = 1e-12
 """Share of a sum of squares that rounding may leave of equal observations."""

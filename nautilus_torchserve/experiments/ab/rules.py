@@ -38,7 +38,7 @@ class BadRules(InvalidArgument):
 
 @dataclass(frozen=True)
 class Rules:
-    """When an experiment ends, and how. Stored with the experiment, so that they cannot change while it runs."""
+    """Rules by which an experiment ends. Stored with the experiment, so that they cannot change while it runs."""
 
     alpha: float = 0.05
     """Probability that a confidence sequence ever misses the true difference. A promotion rests on one side of
@@ -180,16 +180,16 @@ def decide(rules: Rules, evidence: Evidence) -> Decision:
     return Decision(Action.PROMOTE, reason, _numbers(evidence))
 
 
-def accuracy_promotes(baseline: Arm, challenger: Arm, rules: Rules) -> NDArray[np.bool_]:
-    """Return where accuracy alone calls for promotion, for arms whose fields are arrays."""
+def accuracy_promotes(baseline: Arm, challenger: Arm) -> NDArray[np.bool_]:
+    """Return where accuracy alone calls for promotion by the default rules, for arms whose fields are arrays."""
     difference = np.asarray(challenger.mean - baseline.mean)
-    return np.asarray(
-        (difference >= rules.promote_accuracy) & (difference > accuracy_radius(baseline, challenger, rules))
-    )
+    is_certain = difference > accuracy_radius(baseline, challenger)
+    return np.asarray(is_certain & (difference >= DEFAULT_RULES.promote_accuracy))
 
 
-def accuracy_radius(baseline: Arm, challenger: Arm, rules: Rules) -> NDArray[np.float64]:
-    """Return the radius of the difference of two accuracies under the rules, see `radius`."""
+def accuracy_radius(baseline: Arm, challenger: Arm) -> NDArray[np.float64]:
+    """Return the radius of the difference of two accuracies under the default rules, see `radius`."""
+    rules = DEFAULT_RULES
     return radius(baseline, challenger, alpha=rules.alpha, tuned_for=rules.tuned_for, least=rules.least_predictions)
 
 

@@ -51,7 +51,7 @@ class EqualVersions:
 
 @dataclass(frozen=True)
 class BetterVersion:
-    """How long a better challenger takes to be promoted."""
+    """Number of observations until a better challenger is promoted."""
 
     accuracy: float
     """The baseline's accuracy."""
@@ -109,12 +109,7 @@ def error_rates(experiments: int = 2_000, observations: int = 5_000, seed: int =
 
 
 def equal_versions(
-    accuracy: float,
-    share: float,
-    experiments: int,
-    observations: int,
-    seed: int = 1,
-    gain: float = 0.0,
+    accuracy: float, share: float, experiments: int, observations: int, seed: int = 1, gain: float = 0.0
 ) -> EqualVersions:
     """Simulate experiments that are checked after every observation.
 
@@ -135,13 +130,7 @@ def equal_versions(
     return EqualVersions(accuracy, share, experiments, observations, *(counts / experiments).tolist())
 
 
-def better_version(
-    accuracy: float,
-    gain: float,
-    share: float,
-    experiments: int,
-    seed: int = 1,
-) -> BetterVersion:
+def better_version(accuracy: float, gain: float, share: float, experiments: int, seed: int = 1) -> BetterVersion:
     """Count the observations until a challenger whose accuracy is higher by ``gain`` is promoted."""
     random = np.random.default_rng(seed)
     step = max(1, round(_TIMES * _observations_for(gain, accuracy, share) / _LOOKS))
@@ -150,7 +139,7 @@ def better_version(
     baseline = _arm(np.cumsum(random.binomial(of_baseline, accuracy), axis=1), np.cumsum(of_baseline, axis=1))
     right = random.binomial(of_challenger, accuracy + gain)
     challenger = _arm(np.cumsum(right, axis=1), np.cumsum(of_challenger, axis=1))
-    promoted = accuracy_promotes(baseline, challenger, DEFAULT_RULES)
+    promoted = accuracy_promotes(baseline, challenger)
     observations = np.sort(step * np.where(promoted.any(axis=1), promoted.argmax(axis=1) + 1, np.inf))
     half, nine_in_ten = (observations[int(np.ceil(quantile * experiments)) - 1] for quantile in (0.5, 0.9))
     return BetterVersion(
@@ -166,12 +155,7 @@ def better_version(
 
 
 def _counts(
-    random: np.random.Generator,
-    experiments: int,
-    accuracy: float,
-    share: float,
-    observations: int,
-    gain: float,
+    random: np.random.Generator, experiments: int, accuracy: float, share: float, observations: int, gain: float
 ) -> list[int]:
     """Count the experiments that were promoted, that excluded the truth, and both by Welch."""
     with_challenger = random.random((experiments, observations)) < share
@@ -182,7 +166,7 @@ def _counts(
     baseline = _arm(np.cumsum(right, axis=1, dtype=np.int32) - right_c, count_b)
     challenger = _arm(right_c, count_c)
     difference = np.asarray(challenger.mean - baseline.mean)
-    anytime = accuracy_radius(baseline, challenger, DEFAULT_RULES)
+    anytime = accuracy_radius(baseline, challenger)
     freedom = DEFAULT_RULES.least_predictions - 1  # the fewest possible, in favour of Welch
     with np.errstate(all="ignore"):
         error = np.sqrt(baseline.variance / count_b + challenger.variance / count_c)
@@ -203,7 +187,7 @@ def _observations_for(gain: float, accuracy: float, share: float) -> int:
     variance, count = accuracy * (1 - accuracy), 10.0
     while True:
         baseline, challenger = (Arm(part * count, accuracy, variance, variance) for part in (1 - share, share))
-        if accuracy_radius(baseline, challenger, DEFAULT_RULES) <= gain:
+        if accuracy_radius(baseline, challenger) <= gain:
             return round(count)
         count *= 1.05
 

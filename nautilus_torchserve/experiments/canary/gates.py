@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from nautilus_torchserve.experiments.drift import stability
-from nautilus_torchserve.experiments.records import CallTotals, percentile_ms
-from nautilus_torchserve.traffic.records import bucket_latency_ms
+from nautilus_torchserve.traffic.records import CallTotals, bucket_latency_ms, percentile_ms
 from nautilus_torchserve.user_error import InvalidArgument
 
 GATES = 3
@@ -33,14 +32,14 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class GateLimits:
-    """How much worse than the baseline a challenger may be."""
+    """Limits by which a challenger may be worse than the baseline."""
 
     error_rate: float = 0.01
-    """Its error rate may exceed the baseline's by this much: 0.01 is one request in a hundred."""
+    """Largest error rate above the baseline's: 0.01 is one request in a hundred."""
     p99_ratio: float = 1.5
-    """Its p99 latency may be this many times the baseline's, and ..."""
+    """Largest p99 latency as a multiple of the baseline's, ..."""
     p99_add_ms: float = 2.0
-    """... this much more, milliseconds."""
+    """... plus this, milliseconds."""
     psi: float = 0.25
     """Largest population stability index of an output; `math.inf`: outputs are not compared."""
     not_compared: tuple[str, ...] = ("price", "sigma_bps")
@@ -88,15 +87,11 @@ def check_gates(
         Steps of the canary: ``false_alarm`` is spread over them and the gates.
     """
     alpha = limits.false_alarm / (GATES * steps)
-    drift = (
-        []
-        if math.isinf(limits.psi)
-        else [
-            _drift(name, baseline, challenger, limits, alpha)
-            for name in sorted({*baseline.outputs, *challenger.outputs} - {*limits.not_compared})
-        ]
-    )
-    return (_errors(baseline, challenger, limits, alpha), _latency(baseline, challenger, limits, alpha), *drift)
+    gates = [_errors(baseline, challenger, limits, alpha), _latency(baseline, challenger, limits, alpha)]
+    if not math.isinf(limits.psi):
+        names = sorted({*baseline.outputs, *challenger.outputs} - {*limits.not_compared})
+        gates += [_drift(name, baseline, challenger, limits, alpha) for name in names]
+    return tuple(gates)
 
 
 def rate_bounds(events: int, trials: int, alpha: float) -> tuple[float, float]:
@@ -139,6 +134,10 @@ def _proven_more(challenger: tuple[int, int], baseline: tuple[int, int], by: flo
     return least > most + by
 
 
+def _verdict(broken: bool, within: bool) -> Verdict:
+    return Verdict.BROKEN if broken else Verdict.HOLDS if within else Verdict.OPEN
+
+
 def _errors(baseline: CallTotals, challenger: CallTotals, limits: GateLimits, alpha: float) -> GateResult:
     detail = (
         f"{challenger.errors} errors in {challenger.requests} calls ({challenger.error_rate:.2%}), the baseline "
@@ -146,12 +145,10 @@ def _errors(baseline: CallTotals, challenger: CallTotals, limits: GateLimits, al
         f"{limits.error_rate:.2%} more allowed"
     )
     counts = (challenger.errors, challenger.requests), (baseline.errors, baseline.requests)
-    if _proven_more(*counts, limits.error_rate, alpha):
-        return GateResult("error rate", Verdict.BROKEN, challenger.error_rate, detail)
-    within = (
-        challenger.requests and baseline.requests and (challenger.error_rate <= baseline.error_rate + limits.error_rate)
-    )
-    return GateResult("error rate", Verdict.HOLDS if within else Verdict.OPEN, challenger.error_rate, detail)
+    broken = _proven_more(*counts, limits.error_rate, alpha)
+    within = challenger.error_rate <= baseline.error_rate + limits.error_rate
+    verdict = _verdict(broken, within and challenger.requests > 0 and baseline.requests > 0)
+    return GateResult("error rate", verdict, challenger.error_rate, detail)
 
 
 def _latency(baseline: CallTotals, challenger: CallTotals, limits: GateLimits, alpha: float) -> GateResult:
@@ -167,9 +164,9 @@ def _latency(baseline: CallTotals, challenger: CallTotals, limits: GateLimits, a
         f"p99 {p99_ms:.2f} ms, the baseline's {baseline_ms:.2f} ms, {allowed_ms:.2f} ms allowed; "
         f"{slow} of {responses} responses took longer"
     )
-    if _proven_more((slow, responses), (_slower(baseline.latencies, baseline_ms), baseline_responses), 0.0, alpha):
-        return GateResult("p99 latency", Verdict.BROKEN, p99_ms, detail)
-    return GateResult("p99 latency", Verdict.HOLDS if p99_ms <= allowed_ms else Verdict.OPEN, p99_ms, detail)
+    counts = (slow, responses), (_slower(baseline.latencies, baseline_ms), baseline_responses)
+    verdict = _verdict(_proven_more(*counts, 0.0, alpha), p99_ms <= allowed_ms)
+    return GateResult("p99 latency", verdict, p99_ms, detail)
 
 
 def _slower(latencies: Mapping[int, int], limit_ms: float) -> int:
@@ -190,6 +187,4 @@ def _drift(name: str, baseline: CallTotals, challenger: CallTotals, limits: Gate
         f"PSI {psi.index:.3f} over {psi.bins} bins, {limits.psi:g} allowed, {chance:.3f} may be chance; "
         f"{psi.rows_actual} rows, the baseline {psi.rows_expected}"
     )
-    if psi.index > limits.psi + chance:
-        return GateResult(gate, Verdict.BROKEN, psi.index, detail)
-    return GateResult(gate, Verdict.HOLDS if psi.index <= limits.psi else Verdict.OPEN, psi.index, detail)
+    return GateResult(gate, _verdict(psi.index > limits.psi + chance, psi.index <= limits.psi), psi.index, detail)

@@ -1,6 +1,5 @@
 """Shadow: a challenger gets copies of the requests that the baseline answers, and its answers are only recorded."""
 
-import json
 import time
 from array import array
 from collections import Counter
@@ -12,14 +11,13 @@ from typing import Any
 import numpy as np
 
 from nautilus_torchserve.experiments.drift import stability
-from nautilus_torchserve.experiments.lifecycle import check_challenger, stop_split
-from nautilus_torchserve.experiments.records import CallTotals, RecordReader, percentile_ms
+from nautilus_torchserve.experiments.lifecycle import check_challenger, start_split, stop_split
 from nautilus_torchserve.release.rollout.journal import locked
-from nautilus_torchserve.release.rollout.report import Progress, no_progress
+from nautilus_torchserve.release.rollout.report import Progress, no_progress, write_files
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.traffic.records import CallWindow, ShadowAnswer, output_bucket
+from nautilus_torchserve.traffic.records import CallTotals, CallWindow, ShadowAnswer, output_bucket, percentile_ms
 from nautilus_torchserve.traffic.split import Kind, Split, State
-from nautilus_torchserve.traffic.store import TrafficStore
+from nautilus_torchserve.traffic.store import RecordReader, TrafficStore
 from nautilus_torchserve.user_error import InvalidArgument
 
 DIRECTION = "return_bps"
@@ -59,7 +57,7 @@ class ShadowReport:
     baseline: str
     challenger: str
     ended: str
-    """Why it ended: ``time``, ``answers``, or what interrupted it."""
+    """Reason for its end: ``time``, ``answers``, or the interruption."""
     answers: int
     """Rows that the challenger answered."""
     errors: int
@@ -120,12 +118,8 @@ class ShadowReport:
 
     def write(self, folder: Path) -> Path:
         """Write the report as JSON and as text, and return the path of the JSON."""
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.strptime(self.began, "%Y-%m-%dT%H:%M:%SZ"))
-        path = folder / f"{stamp}-shadow-{self.model}-{self.challenger}.json"
-        path.write_text(json.dumps(self.as_dict(), indent=1) + "\n")
-        path.with_suffix(".txt").write_text(self.as_text())
-        return path
+        name = f"shadow-{self.model}-{self.challenger}"
+        return write_files(folder, self.began, name, self.as_dict(), self.as_text())
 
 
 class ShadowComparison:
@@ -134,7 +128,7 @@ class ShadowComparison:
     def __init__(self) -> None:
         self.answers = 0
         self.errors: Counter[str] = Counter()
-        """Why the challenger failed -> rows."""
+        """Error of the challenger -> rows."""
         self.only_one_has: set[str] = set()
         self._agreed: list[bool] = []
         self._differences: dict[str, array[float]] = {}
@@ -207,7 +201,7 @@ class ShadowSettings:
     look_s: float = 1.0
     """Time between two looks into the store, seconds."""
     settle_s: float = 3.0
-    """How long routers may take at the end to write what they have: a few of their ``refresh_s``, seconds."""
+    """Time that routers may take at the end to write their records: a few of their ``refresh_s``, seconds."""
 
     def __post_init__(self) -> None:
         if not (self.for_s > 0 and 0 < self.share <= 1 and self.look_s > 0 and self.settle_s >= 0):
@@ -265,7 +259,7 @@ def shadow(
     Returns
     -------
     ShadowReport
-        ``ended`` tells whether Ctrl-C, or somebody else, ended the shadow early.
+        ``ended`` says whether Ctrl-C, or another process, ended the shadow early.
 
     Raises
     ------
@@ -277,16 +271,7 @@ def shadow(
     began, clock = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), time.monotonic()
     with locked(target, model, f"shadow of {challenger}"):
         baseline, _ = check_challenger(target, model, challenger)
-        split = store.start(
-            Split(
-                f"{model}-shadow-{challenger}-{time.time_ns() // 1_000_000}",
-                model,
-                Kind.SHADOW,
-                baseline,
-                challenger,
-                settings.share,
-            )
-        )
+        split = start_split(store, model, Kind.SHADOW, baseline, challenger, settings.share)
         progress(f"{split.name}: {challenger} gets copies of the requests of {baseline}")
         records = _ShadowRecords(store, split)
         try:
@@ -301,7 +286,7 @@ def shadow(
 
 
 def _collect(records: _ShadowRecords, settings: ShadowSettings, progress: Progress) -> str:
-    """Collect answers until the time is over, there are enough, or somebody ends the split; return the reason."""
+    """Collect answers until the time is over, there are enough or the split was ended; return the reason."""
     began = reported = time.monotonic()
     while True:
         time.sleep(settings.look_s)
@@ -309,7 +294,7 @@ def _collect(records: _ShadowRecords, settings: ShadowSettings, progress: Progre
         now = time.monotonic()
         state = records.store.split(records.split.name).state
         if state is not State.RUNNING:
-            return f"somebody ended it as {state}"
+            return f"another process ended it as {state}"
         comparison = records.comparison
         if settings.answers is not None and comparison.answers >= settings.answers:
             return "answers"

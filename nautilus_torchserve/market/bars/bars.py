@@ -77,3 +77,7 @@ class Bars:
     def volumes(self) -> NDArray[np.float64]:
         """Return volumes in the source's unit, float64 [n]."""
         return self.volume / 10.0**self.instrument.size_precision
+
+    def ohlcv(self) -> NDArray[np.float64]:
+        """Return `prices` and `volumes` as the columns that features are computed from, float64 [n, 5]."""
+        return np.stack([*(self.prices(name) for name in PRICES), self.volumes()], axis=1)

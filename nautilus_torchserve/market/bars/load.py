@@ -25,6 +25,7 @@ from nautilus_torchserve.market.layouts.market_table import (
     MarketTable,
     choose_instrument,
     read_market_table,
+    read_parts,
     same_instrument,
 )
 from nautilus_torchserve.market.local_time import DAY_NS
@@ -136,7 +137,7 @@ def load_bar_files(
     BadData
         Naming file, line, column, what was expected and what it was.
     """
-    parts = [_read_file(file, instrument_id, read) for file in require_files(data, "bars")]
+    parts = read_parts(require_files(data, "bars"), lambda file: _read_file(file, instrument_id, read))
     return _joined(parts, data.name, read)
 
 
@@ -148,8 +149,9 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
             f"{file.name}: expected --stamp open, as {table.layout.title} are stamped when they open, got --stamp close"
         )
     table, symbol, venue = choose_instrument(table, instrument_id)
-    table, note_on_empty = _without_empty(table)
-    stamps = table.field_times("time", read, distinct=True)
+    stamps = table.field_times("time", read, distinct=True)  # also of bars without prices: what has no time is no bar
+    priced, note_on_empty = _priced(table)
+    table = table.take(priced)
     prices, price_precision, note_on_prices = table.prices(PRICES)
     volume, size_precision, note_on_volumes = _volumes(table)
     notes = (*table.notes, stamps.note, note_on_empty, note_on_prices, note_on_volumes)
@@ -158,7 +160,7 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
         source=file.name,
         simulated=False,
         interval_ns=0,
-        ts_event=stamps.utc_ns,
+        ts_event=stamps.utc_ns[priced],
         open=prices[0],
         high=prices[1],
         low=prices[2],
@@ -168,7 +170,7 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
         notes=tuple(note for note in notes if note is not None),
         lines=table.lines,
     )
-    return bars, stamps.offset_ns
+    return bars, None if stamps.offset_ns is None else stamps.offset_ns[priced]
 
 
 def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:
@@ -210,18 +212,19 @@ def _closes(
     )
 
 
-def _without_empty(table: MarketTable) -> tuple[MarketTable, str | None]:
+def _priced(table: MarketTable) -> tuple[NDArray[np.int64], str | None]:
     """Return the rows that have a price, and a note on others: Yahoo writes ``null`` for a day that it lacks."""
     empty = table.frame[[table.columns[name] for name in PRICES]].isin(MISSING).all(axis=1).to_numpy()
+    rows = np.flatnonzero(~empty)
     if not empty.any():
-        return table, None
+        return rows, None
     if empty.all():
         raise BadData(f"{table.name}: expected bars with prices, got none in {len(empty):,} rows")
     note = (
         f"{table.name}: {empty.sum():,} of {len(empty):,} bars have no prices and were left out, first in "
         f"{table.place(int(empty.argmax()))}."
     )
-    return table.take(np.flatnonzero(~empty)), note
+    return rows, note
 
 
 def _volumes(table: MarketTable) -> tuple[NDArray[np.int64], int, str | None]:

@@ -1,8 +1,9 @@
 """A market data file as a table whose columns are known by what they mean."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,13 @@ SUFFIXES = re.compile(r"(\.(csv|txt|tsv|gz|zip|parquet|pq|feather|arrow))+$", re
 TEXTS = ("time", "received", "id", "symbol", "exchange", "side", "action")
 """Fields that are no numbers."""
 EXAMPLE_TIME = "a time like 2024-01-31 or 2024-01-31T09:30:00Z"
+
+
+T = TypeVar("T")
+
+
+class OtherInstrument(BadData):
+    """A file is of another instrument than the one that was asked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -149,6 +157,25 @@ def _forced(layouts: Sequence[Layout], name: str | None) -> Sequence[Layout]:
     return [layout for layout in layouts if layout.name == name] or layouts
 
 
+def read_parts(files: Sequence[DataFile], read_file: Callable[[DataFile], T]) -> list[T]:
+    """Read files, without those of another instrument than the one asked for.
+
+    Raises
+    ------
+    BadData
+        A file cannot be read, or all are of other instruments.
+    """
+    parts, other = [], None
+    for file in files:
+        try:
+            parts.append(read_file(file))
+        except OtherInstrument as error:
+            other = error
+    if other is not None and not parts:
+        raise other
+    return parts
+
+
 def choose_instrument(table: MarketTable, instrument_id: str | None) -> tuple[MarketTable, str, str]:
     """Return the rows of one instrument, its symbol and its venue.
 
@@ -179,7 +206,7 @@ def choose_instrument(table: MarketTable, instrument_id: str | None) -> tuple[Ma
         )
     venue = _venue(table, given)
     if instrument_id is not None and not same_instrument(f"{symbol}.{venue}", instrument_id):
-        raise BadData(f"{table.name}: expected {layout.kind} of {instrument_id}, got {symbol}.{venue}")
+        raise OtherInstrument(f"{table.name}: expected {layout.kind} of {instrument_id}, got {symbol}.{venue}")
     return table, symbol, venue
 
 
@@ -195,7 +222,8 @@ def _only_symbol(table: MarketTable, given: tuple[str, str] | None) -> tuple[Mar
     if len(chosen) != 1:
         named = ", ".join(sorted(symbols)[:20]) + (f" and {len(symbols) - 20:,} more" if len(symbols) > 20 else "")
         wanted = "one instrument" if given is None else given[0]
-        raise BadData(f"{table.name}: expected {wanted}, got {len(symbols):,}: {named}; name one with --instrument")
+        kind = BadData if given is None else OtherInstrument
+        raise kind(f"{table.name}: expected {wanted}, got {len(symbols):,}: {named}; name one with --instrument")
     rows = np.flatnonzero((cells == chosen[0]).to_numpy())
     return table.take(rows), chosen[0]
 

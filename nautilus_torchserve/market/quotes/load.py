@@ -5,10 +5,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.data_files import DataFile, FileRows, is_catalog, require_files
-from nautilus_torchserve.market.layouts.market_table import choose_instrument, read_market_table
+from nautilus_torchserve.market.layouts.market_table import choose_instrument, read_market_table, read_parts
 from nautilus_torchserve.market.layouts.quotes import QUOTES
 from nautilus_torchserve.market.quotes.quotes import Quotes, check
 from nautilus_torchserve.market.read_options import ReadOptions
@@ -31,7 +32,8 @@ def load_quotes(
     """Load the quotes of one instrument from files of any layout in `market.layouts.quotes`, and check them.
 
     Quotes are in order of event (`market.row_order`). One without a bid or an ask is left out, and so is one whose bid
-    is above its ask, as a feed shows them for a moment; the notes say how many.
+    is above its ask, as a feed shows them for a moment, and one that repeats an earlier one in all values; the notes
+    say how many.
 
     Parameters
     ----------
@@ -55,7 +57,7 @@ def load_quotes(
         )
 
         return replace(load_catalog_quotes(path, instrument_id), read=read)
-    parts = [_read_file(file, instrument_id, read) for file in require_files(path, "quotes")]
+    parts = read_parts(require_files(path, "quotes"), lambda file: _read_file(file, instrument_id, read))
     return check(_joined(parts, path.name))
 
 
@@ -112,7 +114,7 @@ def _joined(parts: Sequence[Quotes], source: str) -> Quotes:
     name = parts[0].source if len(parts) == 1 else source
     instrument, arrays = common_steps(name, parts, {**dict.fromkeys(PRICES, "price"), **dict.fromkeys(SIZES, "size")})
     ts_event, ts_init = (np.concatenate([getattr(part, key) for part in parts]) for key in ("ts_event", "ts_init"))
-    order = order_rows(name, ts_event, ts_init)
+    repeated = pd.DataFrame({"ts_event": ts_event, "ts_init": ts_init, **arrays}).duplicated().to_numpy()
     lines = [part.lines for part in parts if part.lines is not None]
     joined = Quotes(
         instrument=instrument,
@@ -121,7 +123,11 @@ def _joined(parts: Sequence[Quotes], source: str) -> Quotes:
         ts_init=ts_init,
         **arrays,
         read=parts[0].read,
-        notes=(*(note for part in parts for note in part.notes), *order.notes),
+        notes=tuple(note for part in parts for note in part.notes),
         lines=FileRows.concat(lines) if len(lines) == len(parts) else None,
     )
-    return replace(joined.take(order.rows), ts_init=order.ts_init)
+    if repeated.any():
+        note = f"{name}: {repeated.sum():,} of {len(repeated):,} rows repeat an earlier one and were left out."
+        joined = replace(joined.take(np.flatnonzero(~repeated)), notes=(*joined.notes, note))
+    order = order_rows(name, joined.ts_event, joined.ts_init)
+    return replace(joined.take(order.rows), ts_init=order.ts_init, notes=(*joined.notes, *order.notes))

@@ -17,6 +17,7 @@ from nautilus_torchserve.market.layouts.market_table import (
     MarketTable,
     choose_instrument,
     read_market_table,
+    read_parts,
     same_instrument,
 )
 from nautilus_torchserve.market.layouts.trades import TRADES
@@ -105,7 +106,7 @@ def load_files(
     BadData
         Naming file, line, column, what was expected and what it was.
     """
-    parts = [_read_file(file, instrument_id, read) for file in require_files(data, "trades")]
+    parts = read_parts(require_files(data, "trades"), lambda file: _read_file(file, instrument_id, read))
     return _joined(parts, data.name)
 
 

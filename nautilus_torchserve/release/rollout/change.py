@@ -70,7 +70,7 @@ class Change:
     switched: bool = False
     """Whether an urgent change is made, and only its checks are left."""
     unrecorded: str | None = None
-    """Why the journal could not be written."""
+    """Reason why the journal could not be written."""
 
     @contextmanager
     def step(self, name: str) -> Iterator[dict[str, Any]]:
@@ -167,7 +167,8 @@ def carry_out(
         except FAILURES as error:
             if isinstance(error, DamagedState | BadProperties) and not change.begun:
                 raise
-            failed_at, reason = _last_failed(change), _reason(error)
+            failed_at = next((step.name for step in reversed(change.steps) if not step.ok), "begin")
+            reason = _reason(error)
             progress(f"{action} {model} {change.version}: {failed_at} failed: {reason}")
             outcome = UNRECORDED if _is_done(change, error) else _undo(change, drain_s)
         except (RolloutRefused, InvalidName):
@@ -242,14 +243,10 @@ def _undo(change: Change, drain_s: float | None) -> str:
         with change.step("undo") as measured:
             measured["done"] = undo(change.target, change.model, drain_s)
     except FAILURES as error:
-        what = f"{change.action} {change.model} {change.version}"
-        change.progress(f"{what}: not undone, repair it later: {_reason(error)}")
+        description = f"{change.action} {change.model} {change.version}"
+        change.progress(f"{description}: not undone, repair it later: {_reason(error)}")
         return "left"
     return "undone"
-
-
-def _last_failed(change: Change) -> str:
-    return next((step.name for step in reversed(change.steps) if not step.ok), "begin")
 
 
 def _reason(error: BaseException) -> str:

@@ -5,7 +5,6 @@ the same.
 """
 
 import errno
-import fcntl
 import os
 import socket
 import stat
@@ -20,6 +19,7 @@ from typing import IO, Annotated, Any, Literal
 import msgspec
 from msgspec.structs import replace
 
+from nautilus_torchserve.files.lock import try_lock
 from nautilus_torchserve.files.state_file import DamagedState, read_state, write_state
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.user_error import UserError
@@ -202,7 +202,7 @@ def locked(target: Target, model: str, action: str) -> Iterator[None]:
         return
     with open_lock(target, model) as lock:
         deadline = time.monotonic() + _LOCK_TIMEOUT_S
-        while not _lock(lock):  # `lock_holder` of another process takes it for a moment
+        while not try_lock(lock):  # `lock_holder` of another process takes it for a moment
             if time.monotonic() > deadline:
                 holder_name = lock_holder(target, model)
                 raise RolloutRefused(
@@ -258,14 +258,6 @@ def open_lock(target: Target, name: str) -> Iterator[IO[bytes]]:
         yield lock
 
 
-def _lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def lock_holder(target: Target, model: str) -> str | None:
     """Return a description of the process that changes a model now; None where there is none."""
     path = target.model_store / FOLDER / f"{check_model_name(model)}.lock"
@@ -274,9 +266,8 @@ def lock_holder(target: Target, model: str) -> str | None:
     except OSError:
         return None  # nothing that a rollout could hold
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return None
-    except BlockingIOError:
+        if try_lock(descriptor, shared=True):
+            return None
         content = os.read(descriptor, 4096)
     except OSError:
         return None

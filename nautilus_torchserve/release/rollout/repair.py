@@ -78,7 +78,7 @@ def undo(target: Target, model: str, drain_s: float | None = None) -> str:
     return ", ".join(done) or "nothing had changed"
 
 
-def finish(target: Target, model: str, keep: int = 1, drain_s: float | None = None) -> str:
+def finish(target: Target, model: str) -> str:
     """Finish the change under way, which has passed all gates. May be called again."""
     change = read_journal(target, model).under_way
     assert change is not None
@@ -87,22 +87,23 @@ def finish(target: Target, model: str, keep: int = 1, drain_s: float | None = No
     else:
         if change.action == "rollback":
             target.manager().set_default(model, change.version)
-        commit(target, model)
-        retire(target, model, keep, drain_s)
+        record(target, model)
+        retire(target, model, keep=1, drain_s=None)
     write_journal(target, model, replace(read_journal(target, model), under_way=None))
     return f"{change.action} of {change.version} is finished"
 
 
-def commit(target: Target, model: str) -> None:
-    """Record the change under way: its archive, the default version, the server's snapshot."""
-    change = read_journal(target, model).under_way
-    assert change is not None
-    record(target, model, change)
+def record(target: Target, model: str, change: PendingChange | None = None) -> None:
+    """Record a change that was made: the archive and its digest, the default version, the server's snapshot.
 
-
-def record(target: Target, model: str, change: PendingChange) -> None:
-    """Record a change that was made: the archive and its digest, the default version, the server's snapshot."""
+    Parameters
+    ----------
+    change : PendingChange, optional
+        None: the one that the journal has under way.
+    """
     journal = read_journal(target, model)
+    change = change or journal.under_way
+    assert change is not None
     journal = replace(journal, digests={**journal.digests, change.version: change.digest})
     if change.file is not None:
         journal = replace(journal, files={**journal.files, change.version: change.file})
@@ -125,8 +126,8 @@ def recover(target: Target, model: str) -> str | None:
     change = read_journal(target, model).under_way
     if change is None:
         return None
-    what = f"{change.action} of {change.version}, interrupted at {change.step!r}: "
-    return what + (finish(target, model) if change.point_of_no_return else undo(target, model))
+    description = f"{change.action} of {change.version}, interrupted at {change.step!r}: "
+    return description + (finish(target, model) if change.point_of_no_return else undo(target, model))
 
 
 def repair(target: Target, progress: Progress) -> list[str]:
@@ -284,7 +285,7 @@ def _rebuilt(target: Target, model: str, default: str | None) -> Journal:
         if not is_version(version):
             continue
         if status["workers"]:
-            digests[version] = served_digest(manager.describe(model, version, customized=True)[0])
+            digests[version] = served_digest(target, model, version)
         if status["modelUrl"] == archive_name(model, version):
             files[version] = status["modelUrl"]
     return Journal((default,) if default is not None and is_version(default) else (), None, files, digests)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from nautilus_torchserve.files.atomic_file import fresh_file, naming, settle
+from nautilus_torchserve.files.atomic_file import free_path, fresh_file, naming, settle
 from nautilus_torchserve.files.state_file import write_state
 from nautilus_torchserve.user_error import UserError, describe
 
@@ -68,7 +68,7 @@ class RolloutReport:
     failed_at: str | None
     """Name of the step that failed."""
     reason: str | None
-    """Why it failed."""
+    """Reason of the failure."""
     steps: tuple[Step, ...]
     began: str
     """ISO 8601, UTC."""
@@ -107,19 +107,21 @@ class RolloutReport:
 
     def write(self, folder: Path) -> Path:
         """Write the report as JSON and as text, and return the path of the JSON. Raises `OSError`."""
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp = time.strftime("%Y%m%dT%H%M%S", time.strptime(self.began, "%Y-%m-%dT%H:%M:%SZ"))
-        name = f"{stamp}-{self.action}-{self.model}-{self.version or 'unknown'}"
-        path, number = folder / f"{name}.json", 1
-        while path.exists():
-            number += 1
-            path = folder / f"{name}.{number}.json"
-        write_state(path, self.as_dict())
-        text = path.with_suffix(".txt")
-        with naming(text), fresh_file(folder, text.name) as file:
-            file.write(self.as_text().encode())
-            settle(file, text, 0o644)
-        return path
+        name = f"{self.action}-{self.model}-{self.version or 'unknown'}"
+        return write_files(folder, self.began, name, self.as_dict(), self.as_text())
+
+
+def write_files(folder: Path, began: str, name: str, document: dict[str, Any], text: str) -> Path:
+    """Write a report as JSON and as text, named by when it began; return the path of the JSON. Raises `OSError`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y%m%dT%H%M%S", time.strptime(began, "%Y-%m-%dT%H:%M:%SZ"))
+    path = free_path(folder, f"{stamp}-{name}", ".json")
+    write_state(path, document)
+    text_path = path.with_suffix(".txt")
+    with naming(text_path), fresh_file(folder, text_path.name) as file:
+        file.write(text.encode())
+        settle(file, text_path, 0o644)
+    return path
 
 
 def check_report_folder(folder: Path) -> None:
@@ -162,8 +164,8 @@ def raise_if_not_ok(report: RolloutReport, unwritten: list[str]) -> None:
     elif not report.ok:
         raise UserError("; ".join([f"{report.failed_at}: {report.reason}", default, *unwritten]))
     if unwritten:
-        what = f"{report.model}: {report.action} of {report.version} is done ({default})"
-        raise Unrecorded("; ".join([f"{what}, but {unwritten[0]}", *unwritten[1:]]))
+        result = f"{report.model}: {report.action} of {report.version} is done ({default})"
+        raise Unrecorded("; ".join([f"{result}, but {unwritten[0]}", *unwritten[1:]]))
 
 
 def _format(name: str, value: object) -> str:

@@ -24,18 +24,21 @@ from nautilus_torchserve.release.rollout.gates import (
 from nautilus_torchserve.release.rollout.journal import PendingChange, RolloutRefused
 from nautilus_torchserve.release.rollout.model_store import store_verified
 from nautilus_torchserve.release.rollout.observation import ErrorBaseline, observe
-from nautilus_torchserve.release.rollout.repair import commit, record
+from nautilus_torchserve.release.rollout.repair import record
 from nautilus_torchserve.release.rollout.report import Progress, RolloutReport, no_progress
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.release.rollout.versions import adopt, archive_name, drain, retire, unregister_and_delete
-from nautilus_torchserve.release.rollout.workers import is_ready, wait_loaded
-from nautilus_torchserve.serving.client.archive_file import (
-    UnreadableArchive,
-    archive_digest,
-    open_archive,
-    read_manifest,
+from nautilus_torchserve.release.rollout.versions import (
+    adopt,
+    archive_name,
+    digest_of_file,
+    drain,
+    retire,
+    served_digest,
+    unregister_and_delete,
 )
-from nautilus_torchserve.serving.server.management import ManagementError, described_digest
+from nautilus_torchserve.release.rollout.workers import is_ready, wait_loaded
+from nautilus_torchserve.serving.client.archive_file import archive_digest, open_archive, read_manifest
+from nautilus_torchserve.serving.server.management import ManagementError
 from nautilus_torchserve.signing.archive_signature import verify_archive
 
 DEFAULTS = Limits()
@@ -85,7 +88,7 @@ def register(
         if not promote and change.previous is not None:  # TorchServe makes a first version the default one itself
             change.reach_point_of_no_return()
             with change.step("remember"):
-                commit(target, model)
+                record(target, model)
             change.end()
             return "candidate"
         _make_default(change, inputs, serving_p95_ms, error_baseline, limits)
@@ -107,8 +110,7 @@ def promote(
             return "nothing to do"
         archive = target.model_store / status["modelUrl"]
         change.begin(version, archive_digest(archive))
-        with change.step("adopt") as measured:
-            measured["archive"] = _adopt(change, change.previous)
+        _adopt_previous(change)
         serving_p95_ms, inputs = _run_gates(change, archive, limits)
         _make_default(change, inputs, serving_p95_ms, error_baseline, limits)
         return "serving"
@@ -136,7 +138,7 @@ def rollback(target: Target, model: str, to: str | None = None, progress: Progre
                 manager.scale_up(model, version, max(1, status["minWorkers"]))
                 wait_loaded(manager, model, version, 1, DEFAULTS.ready_within_s)
         archive = target.model_store / status["modelUrl"]
-        change.begin(version, _digest_or_empty(archive))
+        change.begin(version, digest_of_file(archive))
         change.reach_point_of_no_return()  # a rollback is not undone
         with change.step("set default"):
             manager.set_default(model, version)
@@ -170,14 +172,6 @@ def _rollback_version(change: Change, to: str | None) -> str:
     return to if to is not None else earlier[-1]
 
 
-def _digest_or_empty(archive: Path) -> str:
-    """Return an archive's digest; empty where it cannot be read, which does not matter to a loaded version."""
-    try:
-        return archive_digest(archive)
-    except UnreadableArchive:
-        return ""
-
-
 def remove(
     target: Target, model: str, version: str, limits: Limits = DEFAULTS, progress: Progress = no_progress
 ) -> RolloutReport:
@@ -191,7 +185,7 @@ def remove(
         if version == change.previous:
             raise RolloutRefused(f"{model}: expected a version that is not the default one, got {version}")
         archive = target.model_store / status["modelUrl"]
-        change.begin(version, _digest_or_empty(archive))
+        change.begin(version, digest_of_file(archive))
         with change.step("drain"):
             drain(target, model, version, limits.drain_s)
         change.reach_point_of_no_return()
@@ -218,8 +212,7 @@ def _is_serving(change: Change, archive: Path, trusted: Path) -> bool:
         measured |= {"digest": verified.digest, "signer": verified.signer}
     if verified.version != change.previous:
         return False
-    status = change.target.manager().describe(change.model, verified.version, customized=True)[0]
-    return bool(described_digest(status) == verified.digest)
+    return served_digest(change.target, change.model, verified.version) == verified.digest
 
 
 def _load_new_version(change: Change, archive: Path, trusted: Path, limits: Limits) -> None:
@@ -232,9 +225,7 @@ def _load_new_version(change: Change, archive: Path, trusted: Path, limits: Limi
             raise GateFailed(f"{model}: expected a new version, got {change.version}, which is registered already")
         _check_destination(target.model_store / file, archive, change.digest)
         read_archived_golden(archive)
-    if change.previous is not None:
-        with change.step("adopt") as measured:
-            measured["archive"] = _adopt(change, change.previous)
+    _adopt_previous(change)
     change.begin(change.version, change.digest, file, registers=True)
     with change.step("store") as measured:
         stored = store_verified(archive, trusted, target.model_store, model)
@@ -304,11 +295,12 @@ def _model_config(archive: Path) -> dict[str, int]:
     return values
 
 
-def _adopt(change: Change, version: str | None) -> str:
-    if version is None:
-        return "none before"
-    file = adopt(change.target, change.model, version)
-    return file or f"has changed since {version} was registered: a restart of the server cannot restore it"
+def _adopt_previous(change: Change) -> None:
+    version = change.previous
+    if version is not None:
+        with change.step("adopt") as measured:
+            has_changed = f"has changed since {version} was registered: a restart of the server cannot restore it"
+            measured["archive"] = adopt(change.target, change.model, version) or has_changed
 
 
 def _run_gates(change: Change, archive: Path, limits: Limits) -> tuple[float | None, Any]:
@@ -346,7 +338,7 @@ def _make_default(
             measured |= observe(target, model, change.version, inputs, serving_p95_ms, errors_per_s, limits)
     change.reach_point_of_no_return()
     with change.step("remember"):
-        commit(target, model)
+        record(target, model)
     with change.step("retire") as measured:
         measured |= retire(target, model, limits.keep, limits.drain_s)
     change.end()

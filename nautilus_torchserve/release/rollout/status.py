@@ -6,9 +6,8 @@ from typing import Any
 from nautilus_torchserve.files.state_file import DamagedState
 from nautilus_torchserve.release.rollout.journal import Journal, journaled_models, lock_holder, read_journal
 from nautilus_torchserve.release.rollout.target import Target
-from nautilus_torchserve.release.rollout.versions import served_digest
+from nautilus_torchserve.release.rollout.versions import digest_of_file, served_digest
 from nautilus_torchserve.release.rollout.workers import is_ready
-from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, archive_digest
 from nautilus_torchserve.traffic.split import Split
 from nautilus_torchserve.traffic.store import TrafficStore
 from nautilus_torchserve.wire.names import is_model_name
@@ -85,20 +84,9 @@ def _version(target: Target, model: str, version: str, status: dict[str, Any], d
         tuple(worker["status"] for worker in status["workers"]),
         ghost,
         status["modelUrl"],
-        _file_digest(target, status["modelUrl"]) if ghost else _reported_digest(target, model, version),
+        digest_of_file(target.model_store / status["modelUrl"]) if ghost else served_digest(target, model, version),
         status["jobQueueStatus"]["pendingRequests"],
     )
-
-
-def _reported_digest(target: Target, model: str, version: str) -> str:
-    return served_digest(target.manager().describe(model, version, customized=True)[0])
-
-
-def _file_digest(target: Target, archive: str) -> str:
-    try:
-        return archive_digest(target.model_store / archive)
-    except UnreadableArchive:
-        return ""
 
 
 def _journal(target: Target, model: str) -> tuple[Journal, str | None]:

@@ -4,7 +4,6 @@ import fcntl
 import re
 import shutil
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
@@ -14,7 +13,7 @@ from nautilus_torchserve.release.rollout.gates import GateFailed
 from nautilus_torchserve.release.rollout.journal import journaled_models, open_lock, read_journal, write_journal
 from nautilus_torchserve.release.rollout.target import Target
 from nautilus_torchserve.release.rollout.workers import wait_drained
-from nautilus_torchserve.serving.client.archive_file import archive_digest, read_manifest
+from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, archive_digest, read_manifest
 from nautilus_torchserve.serving.server.management import described_digest
 from nautilus_torchserve.serving.server.properties import read_properties, set_property
 from nautilus_torchserve.serving.server.snapshot import PROPERTY, read_snapshot, take_snapshot
@@ -71,11 +70,11 @@ def adopt(target: Target, model: str, version: str) -> str | None:
     kept = journal.files.get(version)
     if kept is not None and version in journal.digests and (target.model_store / kept).is_file():
         return kept
-    status = target.manager().describe(model, version, customized=True)[0]
-    digest = served_digest(status)
-    served = target.model_store / status["modelUrl"]
+    digest = served_digest(target, model, version)
+    file = target.manager().describe(model, version)[0]["modelUrl"]
+    served = target.model_store / file
     if not served.is_file():
-        raise GateFailed(f"{target.model_store}: expected the model store with {status['modelUrl']!r}, got one without")
+        raise GateFailed(f"{target.model_store}: expected the model store with {file!r}, got one without")
     if not _is_archive(served, version, digest):
         return None
     lasting = target.model_store / archive_name(model, version)
@@ -83,22 +82,23 @@ def adopt(target: Target, model: str, version: str) -> str | None:
         with fresh_file(target.model_store, f"{model}.mar") as file, served.open("rb") as archive:
             shutil.copyfileobj(archive, file)
             settle(file, lasting, 0o644)
-    write_journal(
-        target,
-        model,
-        replace(
-            journal,
-            files={**journal.files, version: lasting.name},
-            digests={**journal.digests, version: digest},
-        ),
-    )
+    files, digests = {**journal.files, version: lasting.name}, {**journal.digests, version: digest}
+    write_journal(target, model, replace(journal, files=files, digests=digests))
     return lasting.name
 
 
-def served_digest(status: dict[str, Any]) -> str:
-    """Return the content digest that a version's workers report in its customized status; empty where they do not."""
-    digest = described_digest(status)
+def served_digest(target: Target, model: str, version: str) -> str:
+    """Return the content digest that a version's workers report; empty where they do not."""
+    digest = described_digest(target.manager().describe(model, version, customized=True)[0])
     return digest if isinstance(digest, str) and re.fullmatch("[0-9a-f]{64}", digest) else ""
+
+
+def digest_of_file(archive: Path) -> str:
+    """Return an archive's digest; empty where it cannot be read, which does not matter to a loaded version."""
+    try:
+        return archive_digest(archive)
+    except UnreadableArchive:
+        return ""
 
 
 def _is_archive(path: Path, version: str, digest: str) -> bool:
@@ -108,17 +108,12 @@ def _is_archive(path: Path, version: str, digest: str) -> bool:
     return not digest or archive_digest(path) == digest
 
 
-def quiet_time_s(target: Target, model: str, version: str, drain_s: float | None) -> float:
-    """Return the time without a request after which none can be running any more, seconds."""
-    if drain_s is not None:
-        return drain_s
-    status = target.manager().versions(model).get(version)
-    return 0.0 if status is None else float(status["responseTimeout"])
-
-
 def drain(target: Target, model: str, version: str, drain_s: float | None) -> None:
     """Wait until a version gets no requests any more; raises `GateFailed` where it keeps getting them."""
-    wait_drained(target, model, version, quiet_time_s(target, model, version, drain_s), DRAIN_WITHIN_S)
+    if drain_s is None:
+        status = target.manager().versions(model).get(version)
+        drain_s = 0.0 if status is None else float(status["responseTimeout"])
+    wait_drained(target, model, version, drain_s, DRAIN_WITHIN_S)
 
 
 def unregister_and_delete(target: Target, model: str, version: str) -> None:

@@ -93,8 +93,6 @@ def wait_drained(target: Target, model: str, version: str, quiet_s: float, withi
 
 
 def _request_count(target: Target, model: str, version: str) -> float:
-    if target.metrics_url is None:
-        return 0.0
     return read_counters(target.metrics_url).requests.get((model, version), 0.0)
 
 
@@ -112,13 +110,15 @@ class NoCounters(UserError):
     """The metrics port gives no counters."""
 
 
-def read_counters(metrics_url: str) -> Counters:
-    """Read the counters now (``metrics_mode=prometheus``).
+def read_counters(metrics_url: str | None) -> Counters:
+    """Read the counters now (``metrics_mode=prometheus``); zeros without a URL.
 
     Raises
     ------
     NoCounters
     """
+    if metrics_url is None:
+        return Counters()
     try:
         with HttpSession() as session:
             response = session.get(f"{metrics_url}/metrics", timeout=TIMEOUT_S)

@@ -4,7 +4,6 @@
 with a report beside it. The next process resumes what is under way when this one ends.
 """
 
-import fcntl
 import threading
 import time
 import traceback
@@ -17,6 +16,8 @@ from zipfile import BadZipFile
 
 from yaml import YAMLError
 
+from nautilus_torchserve.files.atomic_file import free_path
+from nautilus_torchserve.files.lock import try_lock
 from nautilus_torchserve.files.state_file import write_state
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, journaled_models
@@ -50,7 +51,7 @@ Files = dict[tuple[int, int], FileState]
 
 
 def list_files(folder: Path, before: Files) -> Files:
-    """Return the files in a folder now; the look ``before`` tells since when they are unchanged."""
+    """Return the files in a folder now; the look ``before`` gives since when they are unchanged."""
     now_s = time.monotonic()
     files = {}
     for path in folder.iterdir():
@@ -85,8 +86,12 @@ def complete_archives(
         renamed = last is not None and last.since_s == file.since_s and last.name != file.name
         if renamed or now_s - file.since_s >= interval_s:
             complete.append((file.mtime_ns, file.name))
-    paths = [folder / name for _, name in sorted(complete)]
-    return [path for path in paths if _is_archive(path) or _unwritten_s(path) >= patience_s]
+    written_before_ns = time.time_ns() - patience_s * 1e9
+    return [
+        folder / name
+        for mtime_ns, name in sorted(complete)
+        if mtime_ns <= written_before_ns or _is_archive(folder / name)
+    ]
 
 
 def _is_archive(path: Path) -> bool:
@@ -95,10 +100,6 @@ def _is_archive(path: Path) -> bool:
         return True
     except Untrusted:
         return False
-
-
-def _unwritten_s(path: Path) -> float:
-    return time.time() - path.stat().st_mtime if path.is_file() else 0.0
 
 
 UNDER_WAY: Final = "under-way"
@@ -126,7 +127,7 @@ class WatchedArchive:
     """Empty where it could not be read."""
     version: str
     reason: str | None
-    """Why it is not done."""
+    """Reason why it is not done."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +144,6 @@ class WatchSettings:
     """Limits of every rollout."""
     interval_s: float = 2.0
     """Time between two looks, and how long an archive must be unchanged, seconds."""
-    patience_s: float = PATIENCE_S
-    """Time that a file that is no archive may go unwritten before it is refused, seconds."""
     unload_after_s: float | None = None
     """Time after a rollback until the version rolled back from is removed, seconds; None: it stays."""
     splits: str = DEFAULT_URL
@@ -219,19 +218,17 @@ def _check_not_store(settings: WatchSettings) -> None:
 def _locked(folder: Path) -> Iterator[None]:
     """Lock the folder; the kernel releases the lock when the process ends, however it does."""
     with (folder / LOCK).open("a") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise WatchRefused(f"{folder}: expected a folder that nobody watches, got one that is watched") from None
+        if not try_lock(lock):
+            raise WatchRefused(f"{folder}: expected a folder that no process watches, got one that is watched")
         yield
 
 
 def _claim(settings: WatchSettings, before: Files) -> Files:
     """Move complete archives to ``under-way``, so that others may come under the same name."""
     now = list_files(settings.folder, before)
-    for path in complete_archives(settings.folder, before, now, settings.interval_s, settings.patience_s):
+    for path in complete_archives(settings.folder, before, now, settings.interval_s):
         with suppress(FileNotFoundError):  # deleted meanwhile
-            path.rename(_free_path(settings.folder / UNDER_WAY, path.name))
+            path.rename(free_path(settings.folder / UNDER_WAY, path.stem, ".mar"))
     return now
 
 
@@ -286,7 +283,7 @@ def _roll_out(settings: WatchSettings, path: Path, stopped: threading.Event, pro
 
 @dataclass
 class _Pruning:
-    """When versions are pruned next, and the text reported last."""
+    """Time of the next pruning, and the text reported last."""
 
     next_s: float = 0.0
     text: str = ""
@@ -322,18 +319,9 @@ def _move(
     details: dict[str, Any],
 ) -> WatchedArchive:
     """Write an archive's report, and move the archive beside it."""
-    to = _free_path(settings.folder / outcome, path.name)
+    to = free_path(settings.folder / outcome, path.stem, ".mar")
     report = {"archive": to.name, "ok": outcome == DONE, "model": model, "version": version, **details}
     write_state(to.with_name(f"{to.name}.json"), report)
     with suppress(FileNotFoundError):  # deleted meanwhile; the report stays
         path.rename(to)
     return WatchedArchive(to, outcome, model, version, details.get("reason"))
-
-
-def _free_path(folder: Path, name: str) -> Path:
-    """Return a path for this file that is not taken: ``tick.mar``, ``tick.2.mar``, ``tick.3.mar``, ..."""
-    path, number = folder / name, 1
-    while path.exists():
-        number += 1
-        path = folder / f"{Path(name).stem}.{number}.mar"
-    return path

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.reporting.backtest.data import ReportData, probabilities
 from nautilus_torchserve.reporting.backtest.summary import confident, outcome_calibration
 from nautilus_torchserve.reporting.backtest.thinning import line_points, strongest_points
-from nautilus_torchserve.reporting.drawing import BUY, LINE, SELL, blank_figure, reliability_figure
+from nautilus_torchserve.reporting.drawing import BUY, LEGEND, LINE, SELL, blank_figure, reliability_figure
 from nautilus_torchserve.scores.latency import percentiles_ms
 
 _LATENCY_BINS = 60
@@ -71,18 +71,8 @@ def equity_figure(data: ReportData) -> go.Figure | None:
 
 def calibration_figure(data: ReportData) -> go.Figure | None:
     """Draw the reliability diagram above the bins' counts; None before any outcome is known."""
-    bins = outcome_calibration(data)
-    filled = np.flatnonzero(bins.counts)
-    if not len(filled):
-        return None
     lowest = 1.0 / len(data.class_names)  # no predicted class has less
-    return reliability_figure(
-        confidence=bins.confidence[filled],
-        observed=bins.accuracy[filled],
-        counts=bins.counts[filled],
-        edges=np.stack([bins.edges[:-1], bins.edges[1:]], axis=1)[filled],
-        lowest=lowest,
-    )
+    return reliability_figure({"model": outcome_calibration(data).rows()}, lowest)
 
 
 def latency_figure(data: ReportData) -> go.Figure | None:
@@ -125,7 +115,7 @@ def _over_time(figure: go.Figure, data: ReportData) -> go.Figure:
     edge = max(0.01 * (end - start), 1.0)
     figure.update_xaxes(range=[start - edge, end + edge])
     figure.update_xaxes(type="date", title_text="Time (UTC)", hoverformat="%Y-%m-%d %H:%M:%S.%L", nticks=9)
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, hovermode="closest")
+    figure.update_layout(legend=LEGEND, hovermode="closest")
     return figure
 
 

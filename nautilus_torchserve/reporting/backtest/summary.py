@@ -58,17 +58,11 @@ def summarize(data: ReportData) -> dict[str, Any]:
 def tables(data: ReportData) -> dict[str, Any]:
     """Return everything else that the page shows as a table, in plain JSON types."""
     matrix, reliability = outcome_matrix(data), outcome_calibration(data)
-    scores = class_scores(matrix)
     return {
         "confusion_matrix": {"classes": list(data.class_names), "actual_by_predicted": matrix.tolist()},
         "classes": {
-            name: {
-                "outcomes": int(scores.support[index]),
-                "precision": _number(scores.precision[index]),
-                "recall": _number(scores.recall[index]),
-                "f1": _number(scores.f1[index]),
-            }
-            for index, name in enumerate(data.class_names)
+            row["class"]: {"outcomes": row["support"], **{key: row[key] for key in ("precision", "recall", "f1")}}
+            for row in class_scores(matrix).rows(data.class_names)
         },
         "calibration": reliability.rows("accuracy"),
         "statistics": {

@@ -90,15 +90,15 @@ class TradeLog:
         return max(self.trades, key=lambda trade: (bool(trade.texts), trade.pnl), default=None)
 
 
-def trade_files(log: TradeLog, folder: Path) -> dict[Path, bytes]:
-    """Return the files that hold a log with their content; no rows file where there are no trades."""
+def trade_files(log: TradeLog) -> dict[str, bytes]:
+    """Return the files that hold a log, by name, with their content; no rows file where there are no trades."""
     plain = asdict(replace(log, trades=()))
     plain["trades"] = [{name: value for name, value in vars(trade).items() if name != "row"} for trade in log.trades]
-    files = {folder / TRADES: orjson.dumps(plain, option=orjson.OPT_INDENT_2)}
+    files = {TRADES: orjson.dumps(plain, option=orjson.OPT_INDENT_2)}
     if log.trades:
         packed = io.BytesIO()
         np.savez_compressed(packed, rows=np.stack([trade.row for trade in log.trades]))
-        files[folder / ROWS] = packed.getvalue()
+        files[ROWS] = packed.getvalue()
     return files
 
 

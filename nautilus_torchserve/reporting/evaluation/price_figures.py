@@ -4,15 +4,22 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
 
-from nautilus_torchserve.reporting.drawing import BUY, LINE, MUTED, SELL, blank_figure, reliability_figure
+from nautilus_torchserve.reporting.drawing import (
+    BUY,
+    DOTTED,
+    LEGEND,
+    LINE,
+    MUTED,
+    SELL,
+    blank_figure,
+    reliability_figure,
+)
 from nautilus_torchserve.reporting.evaluation.price_tables import MODEL, Scores, error_gain
 from nautilus_torchserve.reporting.fragments import share_span
 
 _SYMBOLS = ("diamond-open", "square-open", "triangle-up-open", "cross-thin-open")
-_LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 _SPREAD = 0.14
 """Distance on the axis between the markers of one fold."""
 
@@ -43,7 +50,7 @@ def direction_figure(folds: Sequence[Mapping[str, Any]], together: Scores) -> go
         y=[50, 50],
         name="a coin",
         mode="lines",
-        line={"color": MUTED, "dash": "dot", "width": 1.4},
+        line=DOTTED,
         hoverinfo="skip",
     )
     for place, name in enumerate(names):
@@ -55,14 +62,14 @@ def direction_figure(folds: Sequence[Mapping[str, Any]], together: Scores) -> go
             name=escape(name),
             mode="markers",
             customdata=[share_span(score["directional_interval"]) for score in scores],
-            hovertemplate=f"{escape(name)}: %{{y:.2f}} %<br>%{{customdata}}<extra></extra>",
+            hovertemplate=f"{escape(name)}: %{{y:.2f}}%<br>%{{customdata}}<extra></extra>",
             **_direction_look(name, place, scores),
         )
     figure.update_xaxes(
         tickvals=list(range(len(groups))), ticktext=[name for name, _ in groups], range=[-0.5, len(groups) - 0.5]
     )
     figure.update_yaxes(title_text="Directional accuracy (%)", nticks=7)
-    return figure.update_layout(legend=_LEGEND, hovermode="closest")
+    return figure.update_layout(legend=LEGEND, hovermode="closest")
 
 
 def gains_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure | None:
@@ -84,7 +91,7 @@ def gains_figure(folds: Sequence[Mapping[str, Any]]) -> go.Figure | None:
         return None
     _zero_line(figure, "h")
     figure.update_yaxes(title_text="Gain (bps)", tickformat="~g", nticks=7)
-    return figure.update_layout(legend=_LEGEND, barmode="group", bargap=0.4)
+    return figure.update_layout(legend=LEGEND, barmode="group", bargap=0.4)
 
 
 def sign_figure(bins: Sequence[Mapping[str, Any]]) -> go.Figure | None:
@@ -92,20 +99,13 @@ def sign_figure(bins: Sequence[Mapping[str, Any]]) -> go.Figure | None:
     filled = [row for row in bins if row["count"]]
     if not filled:
         return None
-    confidence, observed = (np.array([row[key] for row in filled], dtype=np.float64) for key in ("confidence", "right"))
-    edges = np.array([[row["above"], row["to"]] for row in filled], dtype=np.float64)
-    lowest, highest = min(0.5, edges.min()), max(edges.max(), 0.51)
-    low, high = min(lowest, observed.min()), max(highest, observed.max())
+    observed = [row["right"] for row in filled]
+    lowest = min(0.5, filled[0]["above"])
+    highest = max(filled[-1]["to"], 0.51)
+    low, high = min(lowest, *observed), max(highest, *observed)
     spare = 0.05 * (high - low)
     return reliability_figure(
-        confidence,
-        observed,
-        np.array([row["count"] for row in filled], dtype=np.int64),
-        edges,
-        lowest=float(lowest),
-        highest=float(highest),
-        observed_range=(float(low - spare), float(high + spare)),
-        subject="predicted sign",
+        {"model": filled}, lowest, highest, (low - spare, high + spare), "predicted sign", "forecasts"
     )
 
 
@@ -115,9 +115,7 @@ def scale_figure(levels: Sequence[Mapping[str, Any]]) -> go.Figure | None:
     if not known:
         return None
     figure = blank_figure()
-    figure.add_scatter(
-        x=[0, 1], y=[0, 1], mode="lines", line={"color": MUTED, "dash": "dot", "width": 1.2}, hoverinfo="skip"
-    )
+    figure.add_scatter(x=[0, 1], y=[0, 1], mode="lines", line=DOTTED, hoverinfo="skip")
     figure.add_scatter(
         x=[row["level"] for row in known],
         y=[row["covered"] for row in known],
@@ -228,7 +226,7 @@ def _history_figure(history: Mapping[str, Any], best_epoch: int | None, shown: t
         )
     figure.update_xaxes(title_text="Epoch", nticks=6, tickformat="d")
     figure.update_yaxes(title_text="Loss", range=shown, nticks=6)
-    return figure.update_layout(legend=_LEGEND)
+    return figure.update_layout(legend=LEGEND)
 
 
 def _direction_look(name: str, place: int, scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

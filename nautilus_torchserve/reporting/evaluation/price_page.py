@@ -1,14 +1,13 @@
 """The evaluation page of a price model: ``index.html``, which needs no other file, and ``evaluation.json``."""
 
 from collections.abc import Container, Mapping
-from html import escape
 from pathlib import Path
 from typing import Any
 
-from nautilus_torchserve.reporting.evaluation.page import verdict, write_page
+import orjson
+
 from nautilus_torchserve.reporting.evaluation.price_figures import figures
 from nautilus_torchserve.reporting.evaluation.price_tables import (
-    DASH,
     GAINS,
     bps,
     columns_table,
@@ -18,30 +17,40 @@ from nautilus_torchserve.reporting.evaluation.price_tables import (
     history_table,
     nats,
     nats_gain,
+    reliability_table,
     scale_table,
     scores_table,
-    sign_table,
     steps_table,
 )
 from nautilus_torchserve.reporting.explanation.figure import Figures, explanation_picture
 from nautilus_torchserve.reporting.fragments import (
+    DASH,
+    banner,
+    calibration_caption,
+    caption_line,
     card,
     chart,
+    chart_section,
+    columns,
     details,
+    empty_note,
     label_table,
     moment,
     note_list,
     number,
+    pair,
+    section,
     share,
     span,
-    words,
+    verdict,
 )
-from nautilus_torchserve.reporting.frame import filled, framed
+from nautilus_torchserve.reporting.frame import render_page, write_page
 
+EVALUATION = "evaluation.json"
 _DOT = " \N{MIDDLE DOT} "
 _SIMULATED = (
-    '<p class="banner loud" role="note"><strong>SIMULATED MARKET.</strong> These bars were generated, not recorded '
-    "from an exchange. The results demonstrate the pipeline, not the model's skill on a real market.</p>"
+    "These bars were generated, not recorded from an exchange. The results demonstrate the pipeline, not the model's "
+    "skill on a real market."
 )
 
 
@@ -90,7 +99,8 @@ def write_evaluation(evaluation: Mapping[str, Any], folder: Path) -> Path:
     Path
         The page.
     """
-    return write_page(evaluation, render(evaluation), folder)
+    numbers = orjson.dumps(evaluation, option=orjson.OPT_INDENT_2)
+    return write_page(folder, render(evaluation), {EVALUATION: numbers})
 
 
 def render(evaluation: Mapping[str, Any]) -> str:
@@ -98,30 +108,50 @@ def render(evaluation: Mapping[str, Any]) -> str:
     drawn = figures(evaluation)
     explained, pictures = _explained(evaluation.get("explained"))
     folds, confidence = evaluation["folds"], evaluation["bootstrap"]["confidence"]
-    body = filled(
-        "evaluation_page.html",
-        title=escape(evaluation["title"]),
-        lead=escape(_lead(evaluation)),
-        verdict=verdict(evaluation, ", in a simulated market" if evaluation["data"]["simulated"] else ""),
-        banner=_SIMULATED if evaluation["data"]["simulated"] else "",
-        key_figures=_key_figures(evaluation),
-        scores='<div class="columns">'
-        f"<div>{scores_table(evaluation['scores'], confidence)}</div>"
-        f"<div>{gains_table(evaluation['gains'], evaluation['log_likelihood'], evaluation['bootstrap'])}</div></div>",
-        direction=_direction(confidence, "direction" in drawn),
-        gains=_gains("gains" in drawn),
-        folds=folds_table(folds, confidence) + details("Scores of every forecast by fold", fold_scores_table(folds))
-        if folds
-        else words("There were no folds."),
-        sign=_sign(evaluation["calibration"], "sign" in drawn),
-        scale=_scale(evaluation["calibration"], "scale" in drawn),
-        importance=_importance(evaluation, drawn),
-        explained=explained,
-        history=_history(evaluation, drawn),
-        data=_data(evaluation["data"]),
-        inputs=_inputs(evaluation),
+    simulated = evaluation["data"]["simulated"]
+    return render_page(
+        title=evaluation["title"],
+        lead=_lead(evaluation),
+        notices=evaluation_verdict(evaluation, ", in a simulated market" if simulated else "")
+        + (banner("SIMULATED MARKET.", _SIMULATED) if simulated else ""),
+        cards=_key_figures(evaluation),
+        sections=[
+            section(
+                "Comparison with the baselines",
+                columns(
+                    scores_table(evaluation["scores"], confidence),
+                    gains_table(evaluation["gains"], evaluation["log_likelihood"], evaluation["bootstrap"]),
+                ),
+            ),
+            _by_fold(confidence, drawn),
+            section(
+                "Folds",
+                folds_table(folds, confidence) + details("Scores of every forecast by fold", fold_scores_table(folds))
+                if folds
+                else empty_note("There were no folds."),
+            ),
+            _calibration(evaluation["calibration"], drawn),
+            section("Feature importance", _importance(evaluation, drawn)),
+            section("Explanation of one forecast", explained),
+            section("Learning curves", _history(evaluation, drawn)),
+            section("Data", _data(evaluation["data"])),
+            section(
+                "Model and configuration",
+                columns(
+                    label_table("Model", {"Network": evaluation["network"], **evaluation["model_facts"]}),
+                    label_table("Settings", evaluation["settings"]),
+                ),
+            ),
+        ],
+        figures={**drawn, **pictures},
     )
-    return framed(evaluation["title"], body, {**drawn, **pictures})
+
+
+def evaluation_verdict(evaluation: Mapping[str, Any], note: str = "") -> str:
+    """Return the box that says whether the model beats every baseline."""
+    beats = evaluation["beats_baselines"]
+    headline = "Better than every baseline" if beats else "Not shown to be better than the baselines"
+    return verdict(headline + note, evaluation["edge"], good=beats)
 
 
 def _lead(evaluation: Mapping[str, Any]) -> str:
@@ -136,10 +166,10 @@ def _lead(evaluation: Mapping[str, Any]) -> str:
     )
 
 
-def _key_figures(evaluation: Mapping[str, Any]) -> str:
+def _key_figures(evaluation: Mapping[str, Any]) -> list[str]:
     model, likelihood = evaluation["scores"]["model"], evaluation["log_likelihood"]
     folds, data, calibration = evaluation["folds"], evaluation["data"], evaluation["calibration"]
-    cards = [
+    return [
         card("RMSE (bps)", bps(model["rmse_bps"]), *_gain_asides(evaluation, "rmse")),
         card("MAE (bps)", bps(model["mae_bps"]), *_gain_asides(evaluation, "mae")),
         card("Directional accuracy", share(model["directional_accuracy"]), *_gain_asides(evaluation, "direction")),
@@ -165,7 +195,6 @@ def _key_figures(evaluation: Mapping[str, Any]) -> str:
             f"of {data['windows']:,} windows",
         ),
     ]
-    return "\n".join(cards)
 
 
 def _gain_asides(evaluation: Mapping[str, Any], key: str) -> tuple[str, str]:
@@ -174,39 +203,49 @@ def _gain_asides(evaluation: Mapping[str, Any], key: str) -> tuple[str, str]:
     return f"{write(gain[value])}{unit} vs. {gain['best_baseline'] or DASH}", f"({span(gain['interval'], write, unit)})"
 
 
-def _direction(confidence: float, drawn: bool) -> str:
-    if not drawn:
-        return words("No direction was forecast.")
-    caption = (
-        f"Share of the test windows whose return had the sign that was forecast, the model's with its {confidence:.0%} "
-        "interval. Where it includes the dotted line, the model may be no better than a coin."
+def _by_fold(confidence: float, drawn: Container[str]) -> str:
+    return pair(
+        chart_section(
+            "Directional accuracy by fold",
+            drawn,
+            "direction",
+            "No direction was forecast.",
+            f"Share of the test windows whose return had the forecast sign, the model's with its {confidence:.0%} "
+            "interval. Where it includes the dotted line, the model may be no better than a coin flip.",
+        ),
+        chart_section(
+            "Error reduction by fold",
+            drawn,
+            "gains",
+            "There is no fold in which both the model and a baseline have a score.",
+            "Reduction of the model's error against each fold's best baseline; a negative value is an increase.",
+        ),
     )
-    return chart("direction", caption)
 
 
-def _gains(drawn: bool) -> str:
-    if not drawn:
-        return words("There is no fold in which both the model and a baseline have a score.")
-    return chart(
-        "gains", "Reduction of the model's error against each fold's best baseline; a negative value is an increase."
+def _calibration(calibration: Mapping[str, Any], drawn: Container[str]) -> str:
+    text = "Forecasts binned by the probability of the predicted sign."
+    return pair(
+        chart_section(
+            "Sign calibration",
+            drawn,
+            "sign",
+            "No sign was forecast, so its probability cannot be checked.",
+            calibration_caption(calibration["ece"]),
+            "tall",
+            reliability_table({"model": calibration["sign"]}, text, "forecasts"),
+        ),
+        chart_section(
+            "Scale calibration",
+            drawn,
+            "scale",
+            "No interval was compared with the returns.",
+            "Share of the returns inside the forecasts' central intervals. Above the dotted line the forecast scale is "
+            "too wide, below it too narrow.",
+            "tall",
+            scale_table(calibration["scale"]),
+        ),
     )
-
-
-def _sign(calibration: Mapping[str, Any], drawn: bool) -> str:
-    if not drawn:
-        return words("No sign was forecast, so its probability cannot be checked.")
-    caption = f"Expected calibration error {number(calibration['ece'], 4)}. The dotted line marks perfect calibration."
-    return chart("sign", caption, "tall") + details("Show as table", sign_table(calibration["sign"]))
-
-
-def _scale(calibration: Mapping[str, Any], drawn: bool) -> str:
-    if not drawn:
-        return words("No interval was compared with the returns.")
-    caption = (
-        "Share of the returns inside the forecasts' central intervals. Above the dotted line the forecast scale is too "
-        "wide, below it too narrow."
-    )
-    return chart("scale", caption, "tall") + details("Show as table", scale_table(calibration["scale"]))
 
 
 def _importance(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
@@ -215,40 +254,33 @@ def _importance(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
         ("steps", "By time: increase in loss when these bars of the window are permuted.", steps_table),
     )
     rows = {"columns": evaluation["importance"], "steps": evaluation["importance_steps"]}
-    shown = "".join(
-        f"<div>{chart(name, caption)}{details('Show as table', write(rows[name]))}</div>"
-        for name, caption, write in parts
-        if name in drawn
-    )
-    if not shown:
-        return words("No permutation importance was computed.")
-    caption = "Permutation importance on the last fold's test windows."
-    return f'<p class="caption">{escape(caption)}</p><div class="columns">{shown}</div>'
+    charts = [
+        chart(name, text) + details("Show as table", write(rows[name])) for name, text, write in parts if name in drawn
+    ]
+    if not charts:
+        return empty_note("No permutation importance was computed.")
+    return caption_line("Permutation importance on the last fold's test windows.") + columns(*charts)
 
 
 def _explained(explained: Mapping[str, Any] | None) -> tuple[str, Figures]:
     """Return one explained forecast; evaluations written by earlier versions have none."""
     if explained is None:
-        return words("No forecast was explained."), {}
-    picture, figures = explanation_picture(explained["explanation"], "explanation")
-    return (
-        f'<p class="caption">The most confident forecast among the last fold\'s test windows, made on '
-        f"{moment(explained['ts_event'])}.</p>{picture}",
-        figures,
-    )
+        return empty_note("No forecast was explained."), {}
+    picture, figures = explanation_picture(explained["explanation"])
+    made = f"made on {moment(explained['ts_event'])}"
+    return caption_line(f"The most confident forecast among the last fold's test windows, {made}.") + picture, figures
 
 
 def _history(evaluation: Mapping[str, Any], drawn: Container[str]) -> str:
     epochs = {fold["number"]: f"epoch {fold['best_epoch']} of {fold['epochs']}" for fold in evaluation["folds"]}
-    charts = "".join(
-        f"<div>{chart(name, f'Fold {fold}: {epochs.get(fold, DASH)} was kept.', 'small')}</div>"
+    charts = [
+        chart(name, f"Fold {fold}: {epochs.get(fold, DASH)} was kept.", "small")
         for fold in (history["fold"] for history in evaluation["history"])
         if (name := f"history-{fold}") in drawn
-    )
+    ]
     if not charts:
-        return words("No epoch was recorded.")
-    table = details("Show as table", history_table(evaluation["history"]))
-    return f'<div class="columns">{charts}</div>{table}'
+        return empty_note("No epoch was recorded.")
+    return columns(*charts) + details("Show as table", history_table(evaluation["history"]))
 
 
 def _data(data: Mapping[str, Any]) -> str:
@@ -264,17 +296,7 @@ def _data(data: Mapping[str, Any]) -> str:
         "Windows": f"{data['windows']:,}",
         "Windows excluded": f"{data['left_out']:,}",
     }
-    tables = label_table("Bars", rows) + label_table("Extent", extent)
-    findings = data["findings"]
-    checks = (
-        note_list(findings, "Findings of the data checks")
-        if findings
-        else words("The data checks reported no findings.")
+    findings = note_list(data["findings"], "Findings of the data checks")
+    return columns(label_table("Bars", rows), label_table("Extent", extent)) + (
+        findings or empty_note("The data checks reported no findings.")
     )
-    return f'<div class="columns">{tables}</div>{checks}'
-
-
-def _inputs(evaluation: Mapping[str, Any]) -> str:
-    model = {"Network": evaluation["network"], **evaluation["model_facts"]}
-    settings = label_table("Settings", evaluation["settings"]) if evaluation["settings"] else ""
-    return f'<div class="columns">{label_table("Model", model)}{settings}</div>'

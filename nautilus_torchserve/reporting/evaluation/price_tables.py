@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from nautilus_torchserve.reporting.fragments import Cell, change, moment, number, share, share_span, span, table
+from nautilus_torchserve.reporting.fragments import DASH, Cell, change, moment, number, share, share_span, span, table
 
 MODEL = "model"
 """Key of the model among the scores; all others are baselines."""
@@ -12,7 +12,6 @@ LESS_IS_BETTER = ("rmse_bps", "mae_bps")
 
 Scores = Mapping[str, Mapping[str, Any]]
 
-DASH = number(None)
 bps = partial(number, digits=3)
 bps_gain = partial(change, digits=4)
 nats = partial(number, digits=4)
@@ -24,12 +23,13 @@ def points(value: float | None) -> str:
     return change(None if value is None else 100 * value, 2)
 
 
-GAINS: dict[str, tuple[str, str, Callable[[float | None], str], str]] = {
+GainFormat = tuple[str, str, Callable[[float | None], str], str]
+"""Name of a score, key of its gain, how the gain is written, its unit."""
+GAINS: dict[str, GainFormat] = {
     "rmse": ("RMSE (bps)", "gain_bps", bps_gain, ""),
     "mae": ("MAE (bps)", "gain_bps", bps_gain, ""),
     "direction": ("Directional accuracy", "gain", points, " pp"),
 }
-"""Key of a gain -> name of its score, key of its value, how the value is written, its unit."""
 
 
 def best(scores: Scores, key: str, among_baselines: bool = False) -> list[str]:
@@ -80,18 +80,21 @@ def scores_table(scores: Scores, confidence: float) -> str:
     )
 
 
+def gain_rows(gains: Mapping[str, Any], formats: Mapping[str, GainFormat]) -> list[tuple[Cell, ...]]:
+    """Return the rows of gains over the best baseline of each score, with their intervals and verdicts."""
+    return [
+        (
+            (name, f"vs. {gains[key]['best_baseline'] or DASH}"),
+            (write(gains[key][value]) + unit, span(gains[key]["interval"], write, unit)),
+            reading(gains[key]["interval"]),
+        )
+        for key, (name, value, write, unit) in formats.items()
+    ]
+
+
 def gains_table(gains: Mapping[str, Any], likelihood: Mapping[str, Any], bootstrap: Mapping[str, Any]) -> str:
     """Return the model's gains over the best baseline of each score, with their intervals and verdicts."""
-    rows: list[tuple[Cell, ...]] = []
-    for key, (name, value, write, unit) in GAINS.items():
-        gain = gains[key]
-        rows.append(
-            (
-                (name, f"vs. {gain['best_baseline'] or DASH}"),
-                (write(gain[value]) + unit, span(gain["interval"], write, unit)),
-                reading(gain["interval"]),
-            )
-        )
+    rows = gain_rows(gains, GAINS)
     rows.append(
         (
             ("Log likelihood (nats per bar)", f"vs. {nats(likelihood['constant'])} of a constant Student t"),
@@ -103,7 +106,7 @@ def gains_table(gains: Mapping[str, Any], likelihood: Mapping[str, Any], bootstr
         "Gain over the best baseline of each score: higher is better. Below each gain: its "
         f"{bootstrap['confidence']:.0%} block-bootstrap interval, {bootstrap['resamples']:,} resamples, blocks of "
         f"{bootstrap['block_rows']:,} windows.",
-        ("Score", "Gain", "The model is"),
+        ("Score", "Gain", "Verdict"),
         rows,
         texts=(2,),
     )
@@ -116,7 +119,7 @@ def reading(interval: Sequence[float | None] | None) -> str:
     low, high = interval
     if low is None or high is None:
         return DASH
-    return "better" if low > 0 else "worse" if high < 0 else "within chance"
+    return "better" if low > 0 else "worse" if high < 0 else "not significant"
 
 
 def folds_table(folds: Sequence[Mapping[str, Any]], confidence: float) -> str:
@@ -175,22 +178,15 @@ def fold_scores_table(folds: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def sign_table(bins: Sequence[Mapping[str, Any]]) -> str:
-    """Return the numbers of the reliability diagram."""
-    rows = [
-        (
-            f"{number(row['above'])} to {number(row['to'])}",
-            f"{row['count']:,}",
-            share(row["confidence"]),
-            share(row["right"]),
-        )
-        for row in bins
-    ]
-    return table(
-        "Forecasts binned by the probability of the predicted sign.",
-        ("Probability", "Forecasts", "Predicted", "Observed"),
-        rows,
-    )
+def reliability_table(curves: Mapping[str, Sequence[Mapping[str, Any]]], caption: str, unit: str) -> str:
+    """Return the numbers of `drawing.reliability_figure`, of several curves each with its name; `unit` is counted."""
+    rows: list[tuple[Cell, ...]] = []
+    for name, bins in curves.items():
+        for row in bins:
+            limits = f"{number(row['above'])} to {number(row['to'])}"
+            counted = (f"{row['count']:,}", share(row["confidence"]), share(row["right"]))
+            rows.append(((limits, name) if len(curves) > 1 else limits, *counted))
+    return table(caption, ("Probability", unit.capitalize(), "Predicted", "Observed"), rows)
 
 
 def scale_table(levels: Sequence[Mapping[str, Any]]) -> str:

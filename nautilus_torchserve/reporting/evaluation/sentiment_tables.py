@@ -3,12 +3,15 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nautilus_torchserve.reporting.evaluation.price_tables import DASH, points, reading
-from nautilus_torchserve.reporting.fragments import Cell, change, number, share, share_span, span, table
+from nautilus_torchserve.reporting.evaluation.price_tables import GainFormat, gain_rows, points
+from nautilus_torchserve.reporting.fragments import DASH, Cell, change, number, share, share_span, span, table
 
 SCORES = {"accuracy": "Accuracy", "macro_f1": "Macro-F1"}
 """Key of a score -> its name."""
-_F1_DIGITS = 3
+_GAINS: dict[str, GainFormat] = {
+    "accuracy": (SCORES["accuracy"], "gain", points, " pp"),
+    "macro_f1": (SCORES["macro_f1"], "gain", change, ""),
+}
 
 
 def scores_table(scores: Mapping[str, Mapping[str, Any]], bootstrap: Mapping[str, Any]) -> str:
@@ -17,7 +20,7 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], bootstrap: Mapping[str
         (
             name,
             (share(score["accuracy"], 1), share_span(score["accuracy_interval"])),
-            (number(score["macro_f1"], _F1_DIGITS), _f1_span(score["macro_f1_interval"])),
+            (number(score["macro_f1"]), span(score["macro_f1_interval"], number)),
         )
         for name, score in scores.items()
     ]
@@ -31,46 +34,11 @@ def scores_table(scores: Mapping[str, Mapping[str, Any]], bootstrap: Mapping[str
 
 def gains_table(gains: Mapping[str, Mapping[str, Any]]) -> str:
     """Return the model's gains over the best baseline of each score, with their intervals and verdicts."""
-    rows: list[tuple[Cell, ...]] = []
-    for key, name in SCORES.items():
-        gain = gains[key]
-        value, ends = (
-            (points(gain["gain"]) + " pp", span(gain["interval"], points, " pp"))
-            if key == "accuracy"
-            else (change(gain["gain"]), span(gain["interval"], change))
-        )
-        rows.append(((name, f"vs. {gain['best_baseline']}"), (value, ends), reading(gain["interval"])))
     return table(
-        "Gain over the best baseline of each score: higher is better.", ("Score", "Gain", "The model is"), rows, (2,)
-    )
-
-
-def classes_table(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Return precision, recall and F1 of each class."""
-    keys = ("precision", "recall", "f1")
-    return table(
-        "Precision: share of a class's predictions that are correct. Recall: share of a class that is recognised.",
-        ("Class", "Sentences", "Precision", "Recall", "F1"),
-        [(row["class"], f"{row['support']:,}", *(number(row[key], _F1_DIGITS) for key in keys)) for row in rows],
-    )
-
-
-def bins_table(calibration: Mapping[str, Any]) -> str:
-    """Return the numbers of the reliability diagram."""
-    rows = [
-        (
-            (f"{number(row['above'])} to {number(row['to'])}", when),
-            f"{row['count']:,}",
-            share(row["confidence"], 1),
-            share(row["right"], 1),
-        )
-        for when in ("before", "after")
-        for row in calibration[when]["bins"]
-    ]
-    return table(
-        "Sentences binned by the probability of the predicted class, before and after temperature scaling.",
-        ("Probability", "Sentences", "Predicted", "Observed"),
-        rows,
+        "Gain over the best baseline of each score: higher is better.",
+        ("Score", "Gain", "Verdict"),
+        gain_rows(gains, _GAINS),
+        (2,),
     )
 
 
@@ -95,10 +63,7 @@ def benchmark_table(benchmark: Mapping[str, Any]) -> str:
     return table(
         "; ".join(facts) + ".",
         ("Model", *SCORES.values()),
-        [
-            (name, share(score["accuracy"], 1), number(score["macro_f1"], _F1_DIGITS))
-            for name, score in benchmark["scores"].items()
-        ],
+        [(name, share(score["accuracy"], 1), number(score["macro_f1"])) for name, score in benchmark["scores"].items()],
     )
 
 
@@ -106,13 +71,15 @@ def wrong_table(wrong: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> s
     """Return the misclassified sentences with all probabilities; the predicted and the labelled class are marked."""
     rows: list[tuple[Cell, ...]] = []
     for sentence in wrong:
-        marks = {sentence["said"]: "predicted", sentence["label"]: "labelled"}
+        marks = {sentence["predicted"]: "predicted", sentence["label"]: "labelled"}
         probabilities = ((share(sentence["probabilities"][name], 0), marks.get(name, "")) for name in classes)
         topic = sentence["topic"].replace("/", ": ").replace("_", " ")
         source = ", ".join(part for part in (topic, sentence["style"]) if part) or DASH
         rows.append(((sentence["text"], source), *probabilities))
     return table(
-        "Sorted by the probability of the wrong class.", ("Sentence", *(name.capitalize() for name in classes)), rows
+        "Sorted by the probability of the predicted class, descending.",
+        ("Sentence", *(name.capitalize() for name in classes)),
+        rows,
     )
 
 
@@ -131,7 +98,3 @@ def parts_table(parts: Sequence[Mapping[str, Any]], classes: Sequence[str]) -> s
             for part in parts
         ],
     )
-
-
-def _f1_span(ends: Sequence[float | None] | None) -> str:
-    return span(ends, lambda end: number(end, _F1_DIGITS))

@@ -9,40 +9,40 @@ import plotly.graph_objects as go
 
 from nautilus_torchserve.reporting.drawing import BUY, LINE, SELL, blank_figure
 from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, step_noun, strongest
-from nautilus_torchserve.reporting.fragments import chart, note_list
+from nautilus_torchserve.reporting.fragments import caption_line, chart, note_list
 
+_NAME = "explanation"
+"""Name of the figure."""
 _LEGEND = "Blue raises the output, orange lowers it."
 _CLEAR_BLUE, _CLEAR_ORANGE = "rgba(42, 120, 200, 0)", "rgba(221, 107, 32, 0)"
 Figures = dict[str, go.Figure]
 
 
-def explanation_picture(explanation: Mapping[str, Any], name: str) -> tuple[str, Figures]:
+def explanation_picture(explanation: Mapping[str, Any]) -> tuple[str, Figures]:
     """Return an explanation as HTML and figures.
 
     Parameters
     ----------
     explanation : mapping
         One of `serving.client.client.ExplanationResponse`.
-    name : str
-        Prefix of the figures' names, letters and dashes.
 
     Returns
     -------
     (str, dict of Figure)
-        HTML, and the figures for its placeholders: see `reporting.frame.framed`.
+        HTML, and the figures for its placeholders: see `reporting.frame.render_page`.
     """
     figures: Figures = {}
     if "tokens" in explanation:
         picture = sentence_figure(explanation)
     elif "features" in explanation:
-        picture = _caption(f"Contribution of each feature to the output. {_LEGEND}")
+        picture = caption_line(f"Contribution of each feature to the output. {_LEGEND}")
         picture += bar_rows(strongest(explanation), explanation)
     else:
         window = explanation if "window" in explanation else {**explanation["price"], "output": explanation["output"]}
-        figures[name] = window_figure(window)
+        figures[_NAME] = window_figure(window)
         drawn = _drawn_column(window).capitalize()
         caption = f"{drawn} of the window, and the contribution of each value to the output. {_LEGEND}"
-        picture = chart(name, caption, "tall")
+        picture = chart(_NAME, caption, "tall")
         picture += bar_rows(strongest(explanation), explanation)
         for text in (explanation.get("news") or {"texts": ()})["texts"]:
             part = amount(text["attribution"], explanation["output"], sign=True)
@@ -69,7 +69,7 @@ def sentence_figure(explanation: Mapping[str, Any], caption: str = "Contribution
         )
         at = token["end"]
     parts.append(escape(text[at:]))
-    return _caption(f"{caption} {_LEGEND}") + f'<p class="tokens">{"".join(parts)}</p>'
+    return caption_line(f"{caption} {_LEGEND}") + f'<p class="tokens">{"".join(parts)}</p>'
 
 
 def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
@@ -133,7 +133,3 @@ def bar_rows(drivers: Sequence[Driver], explanation: Mapping[str, Any]) -> str:
             f'<td class="number">{escape(amount(driver.attribution, explanation["output"], sign=True))}</td></tr>'
         )
     return f'<table class="drivers">{"".join(rows)}</table>'
-
-
-def _caption(text: str) -> str:
-    return f'<p class="caption">{escape(text)}</p>'

@@ -75,7 +75,9 @@ def sentences(explanation: Mapping[str, Any]) -> list[str]:
     down = [driver for driver in drivers(explanation) if driver.attribution < 0][:3]
     for pushing, direction in ((up, "upwards"), (down, "downwards")):
         if pushing:
-            lines.append(f"Main contributions {direction}: {'; '.join(_in_words(driver, name) for driver in pushing)}.")
+            lines.append(
+                f"Main contributions {direction}: {'; '.join(_driver_text(driver, name) for driver in pushing)}."
+            )
     lines.append(completeness(explanation))
     return lines
 
@@ -168,7 +170,7 @@ def _parts(explanation: Mapping[str, Any]) -> list[str]:
     return [*lines, f"{texts} {part}, at a weight of {news['weight']:.2f}."]
 
 
-def _in_words(driver: Driver, output: str) -> str:
+def _driver_text(driver: Driver, output: str) -> str:
     detail = f" ({driver.detail})" if driver.detail else ""
     return f"{driver.name}{detail} {amount(driver.attribution, output, sign=True)}"
 

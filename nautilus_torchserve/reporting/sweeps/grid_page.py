@@ -3,20 +3,33 @@
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import orjson
 
-from nautilus_torchserve.reporting.fragments import amount, card, label_table, number, share
-from nautilus_torchserve.reporting.frame import filled, framed, replace_files
+from nautilus_torchserve.reporting.fragments import (
+    amount,
+    banner,
+    caption_line,
+    captioned_table,
+    card,
+    columns,
+    heat_table,
+    label_table,
+    number,
+    section,
+    share,
+    verdict,
+)
+from nautilus_torchserve.reporting.frame import render_page, write_page
 
-PAGE = "index.html"
 SWEEP = "sweep.json"
 _DEEPEST = 55
 """Share of the colour that the largest amount is painted with, percent."""
 _SIMULATED = (
-    '<p class="banner loud" role="note"><strong>SIMULATED MARKET.</strong> These prices were generated, not recorded '
-    "from an exchange: settings that do well here need not do well on any real market.</p>"
+    "These prices were generated, not recorded from an exchange: settings that do well here need not do well on any "
+    "real market."
 )
 
 
@@ -48,15 +61,11 @@ def write_sweep(sweep: Mapping[str, Any], settings: Mapping[str, str], folder: P
     Path
         ``folder/index.html``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    title = f"{sweep['subject']['model']}: {sweep['tried']:,} backtests"
-    page = framed(title, _body(sweep, settings, title), {})
     numbers = orjson.dumps({**sweep, "settings": dict(settings)}, option=orjson.OPT_INDENT_2)
-    replace_files({folder / PAGE: page.encode(), folder / SWEEP: numbers})
-    return folder / PAGE
+    return write_page(folder, _render(sweep, settings), {SWEEP: numbers})
 
 
-def optimism_in_words(sweep: Mapping[str, Any]) -> str:
+def selection_bias(sweep: Mapping[str, Any]) -> str:
     """Return how far the selection of the best run biases its result."""
     done = sweep["tried"] - sweep["failed"]
     if done < 2:
@@ -74,86 +83,85 @@ def optimism_in_words(sweep: Mapping[str, Any]) -> str:
     )
 
 
-def _body(sweep: Mapping[str, Any], settings: Mapping[str, str], title: str) -> str:
-    subject = sweep["subject"]
-    best = sweep["trials"][0]
-    chosen = ", ".join(f"{name} {value}" for name, value in best["settings"].items())
-    verdict = f"Most profitable: {chosen}, P&L {amount(best['pnl'], sign=True)} {subject['currency']}"
-    origin = {
+def subject_lead(subject: Mapping[str, Any]) -> str:
+    """Return the line below a sweep's heading."""
+    return f"{', '.join(subject['instrument_ids'])}. {subject['sample']}"
+
+
+def subject_table(subject: Mapping[str, Any]) -> str:
+    """Return the data and the model of a sweep."""
+    rows = {
         "Source": ", ".join(subject["sources"]),
         "Model": f"{subject['model']} {subject['version']}",
         "Archive digest": subject["digest"],
     }
+    return label_table("Data and model", rows)
+
+
+def _render(sweep: Mapping[str, Any], settings: Mapping[str, str]) -> str:
+    subject, best = sweep["subject"], sweep["trials"][0]
+    chosen = ", ".join(f"{name} {value}" for name, value in best["settings"].items())
+    result = f"Most profitable: {chosen}, P&L {amount(best['pnl'], sign=True)} {subject['currency']}"
     grid = {name: ", ".join(values) for name, values in sweep["grid"].items()}
-    return filled(
-        "sweep_page.html",
-        title=escape(title),
-        lead=escape(f"{', '.join(subject['instrument_ids'])}. {subject['sample']}"),
-        banner=(_SIMULATED if subject["simulated"] else "") + _trouble(sweep),
-        verdict=f"<strong>{escape(verdict)}</strong><p>{escape(optimism_in_words(sweep))}</p>",
-        key_figures=_key_figures(sweep),
-        matrix=_matrix(sweep),
-        trials=_trials(sweep),
-        inputs='<div class="columns">'
-        + label_table("Parameter grid", grid)
-        + label_table("Data and model", origin)
-        + label_table("Common settings", settings)
-        + "</div>",
+    return render_page(
+        title=f"{subject['model']}: {sweep['tried']:,} backtests",
+        lead=subject_lead(subject),
+        notices=_notices(sweep) + verdict(result, selection_bias(sweep)),
+        cards=_key_figures(sweep),
+        sections=[
+            *_matrix(sweep),
+            section("All combinations, ranked by P&L", _trials(sweep)),
+            section(
+                "Configuration",
+                columns(
+                    label_table("Parameter grid", grid),
+                    subject_table(subject),
+                    label_table("Common settings", settings),
+                ),
+            ),
+        ],
+        figures={},
     )
 
 
-def _trouble(sweep: Mapping[str, Any]) -> str:
-    banners = ""
+def _notices(sweep: Mapping[str, Any]) -> str:
+    banners = banner("SIMULATED MARKET.", _SIMULATED) if sweep["subject"]["simulated"] else ""
     if ruined := sum(not trial["error"] and trial["ruined"] for trial in sweep["trials"]):
-        banners += (
-            f'<p class="banner loud" role="note"><strong>RUINED:</strong> in {ruined:,} of {sweep["tried"]:,} '
-            "combinations equity fell to zero or below, and trading stopped.</p>"
-        )
+        ending = "combinations equity fell to zero or below, and trading stopped."
+        banners += banner("RUINED:", f"in {ruined:,} of {sweep['tried']:,} {ending}")
     if sweep["failed"]:
-        banners += (
-            f'<p class="banner" role="note">{sweep["failed"]:,} of {sweep["tried"]:,} combinations failed; the reasons '
-            "are at the end of the table.</p>"
-        )
+        ending = "combinations failed; the reasons are at the end of the table."
+        banners += banner("", f"{sweep['failed']:,} of {sweep['tried']:,} {ending}", loud=False)
     return banners
 
 
-def _key_figures(sweep: Mapping[str, Any]) -> str:
+def _key_figures(sweep: Mapping[str, Any]) -> list[str]:
     done = [trial for trial in sweep["trials"] if not trial["error"]]
     pnl = sorted(trial["pnl"] for trial in done)
     currency = sweep["subject"]["currency"]
     profitable = sum(value > 0 for value in pnl)
     coverage = "the full grid" if sweep["tried"] == sweep["possible"] else f"sampled from {sweep['possible']:,}"
-    median = (pnl[(len(pnl) - 1) // 2] + pnl[len(pnl) // 2]) / 2
-    return "\n".join(
-        (
-            card("Combinations", f"{sweep['tried']:,}", coverage),
-            card("Best P&L", amount(pnl[-1], sign=True), f"{currency}, after fees"),
-            card("Median P&L", amount(median, sign=True), currency),
-            card("Worst P&L", amount(pnl[0], sign=True), currency),
-            card("Profitable", share(profitable / len(pnl), 0), f"{profitable:,} of {len(pnl):,}"),
-            card("Deflated Sharpe ratio", number(sweep["deflated_sharpe"], 2), "of the best run, see above"),
-        )
-    )
+    return [
+        card("Combinations", f"{sweep['tried']:,}", coverage),
+        card("Best P&L", amount(pnl[-1], sign=True), f"{currency}, after fees"),
+        card("Median P&L", amount(median(pnl), sign=True), currency),
+        card("Worst P&L", amount(pnl[0], sign=True), currency),
+        card("Profitable", share(profitable / len(pnl), 0), f"{profitable:,} of {len(pnl):,}"),
+        card("Deflated Sharpe ratio", number(sweep["deflated_sharpe"], 2), "of the best run, see above"),
+    ]
 
 
-def _matrix(sweep: Mapping[str, Any]) -> str:
-    """Return the P&L over a grid of two settings; empty for any other number."""
+def _matrix(sweep: Mapping[str, Any]) -> list[str]:
+    """Return the section with the P&L over a grid of two settings; none for any other number."""
     wide = [name for name, values in sweep["grid"].items() if len(values) > 1]
     if len(wide) != 2:
-        return ""
+        return []
     down, across = wide
     trials = {(trial["settings"][down], trial["settings"][across]): trial for trial in sweep["trials"]}
-    deepest = _deepest(sweep)
-    lines = []
-    for row in sweep["grid"][down]:
-        cells = "".join(_matrix_cell(trials.get((row, column)), deepest) for column in sweep["grid"][across])
-        lines.append(f'<tr><th scope="row">{escape(row)}</th>{cells}</tr>')
-    head = "".join(f'<th scope="col">{escape(column)}</th>' for column in sweep["grid"][across])
-    caption = f"Rows: {down}, columns: {across}; {sweep['subject']['currency']} after fees."
-    return (
-        f'<section><h2>P&amp;L matrix</h2><p class="caption">{escape(caption)}</p><div class="scroll">'
-        f'<table class="matrix"><thead><tr><th></th>{head}</tr></thead>{"".join(lines)}</table></div></section>'
-    )
+    deepest, rows, names = _deepest(sweep), sweep["grid"][down], sweep["grid"][across]
+    cells = [[_matrix_cell(trials.get((row, name)), deepest) for name in names] for row in rows]
+    text = f"Rows: {down}, columns: {across}; {sweep['subject']['currency']} after fees."
+    return [section("P&L matrix", caption_line(text), heat_table(names, rows, cells))]
 
 
 def _matrix_cell(trial: Mapping[str, Any] | None, deepest: float) -> str:
@@ -174,14 +182,11 @@ def _trials(sweep: Mapping[str, Any]) -> str:
     for trial in sweep["trials"]:
         begin = "".join(f"<td>{escape(trial['settings'][name])}</td>" for name in names)
         lines.append(f"<tr>{begin}{_figures(trial, deepest, len(figures))}</tr>")
-    caption = (
+    text = (
         f"Sharpe: mean over standard deviation of the P&L in {sweep['sharpe_periods']} equal periods of the run, "
         "not annualised. Too old: share of predictions older than the limit on arrival, which were not acted on."
     )
-    return (
-        f'<figure><figcaption class="caption">{escape(caption)}</figcaption><div class="scroll"><table class="plain">'
-        f"<thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table></div></figure>"
-    )
+    return captioned_table(text, head, "".join(lines))
 
 
 def _figures(trial: Mapping[str, Any], deepest: float, columns: int) -> str:

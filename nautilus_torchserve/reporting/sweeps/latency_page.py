@@ -10,17 +10,29 @@ import orjson
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from nautilus_torchserve.reporting.drawing import BUY, MUTED, blank_figure
-from nautilus_torchserve.reporting.fragments import amount, card, chart, label_table, number, share, table
-from nautilus_torchserve.reporting.frame import filled, framed, replace_files
+from nautilus_torchserve.reporting.drawing import BUY, LEGEND, MUTED, blank_figure
+from nautilus_torchserve.reporting.fragments import (
+    amount,
+    banner,
+    card,
+    chart,
+    columns,
+    label_table,
+    number,
+    section,
+    share,
+    table,
+    verdict,
+)
+from nautilus_torchserve.reporting.frame import render_page, write_page
+from nautilus_torchserve.reporting.sweeps.grid_page import subject_lead, subject_table
 
 _ZERO_LEFT_BY = 0.6
 """Distance of a latency of 0 from the lowest one above it, in decades, as 0 has no logarithm."""
-PAGE = "index.html"
 SWEEP = "latency_sweep.json"
 _SIMULATED = (
-    '<p class="banner loud" role="note"><strong>SIMULATED MARKET.</strong> These prices were generated, not recorded '
-    "from an exchange: the cost of latency here says nothing about a real market.</p>"
+    "These prices were generated, not recorded from an exchange: the cost of latency here says nothing about a real "
+    "market."
 )
 _MS = 1e6
 
@@ -52,13 +64,8 @@ def write_latency_sweep(
     Path
         ``folder/index.html``.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    figure = latency_sweep_figure(sweep["runs"], labels, sweep["currency"])
-    title = f"{sweep['model']} {sweep['version']}: P&L against inference latency"
-    page = framed(title, _body(sweep, labels, settings, title), {"latency-sweep": figure})
     numbers = orjson.dumps({**sweep, "settings": dict(settings)}, option=orjson.OPT_INDENT_2)
-    replace_files({folder / PAGE: page.encode(), folder / SWEEP: numbers})
-    return folder / PAGE
+    return write_page(folder, _render(sweep, labels, settings), {SWEEP: numbers})
 
 
 def latency_cost(sweep: Mapping[str, Any], labels: Sequence[str]) -> tuple[str, str]:
@@ -77,58 +84,49 @@ def latency_cost(sweep: Mapping[str, Any], labels: Sequence[str]) -> tuple[str, 
     return cost, estimation
 
 
-def _body(sweep: Mapping[str, Any], labels: Sequence[str], settings: Mapping[str, str], title: str) -> str:
-    cost, estimation = latency_cost(sweep, labels)
-    return filled(
-        "latency_sweep_page.html",
-        title=escape(title),
-        lead=escape(f"{', '.join(sweep['instrument_ids'])}. {sweep['sample']}"),
-        banner=(_SIMULATED if sweep["simulated"] else "") + _trouble(sweep, labels),
-        verdict=f"<strong>{escape(cost)}</strong><p>{escape(estimation)}</p>",
-        key_figures=_key_figures(sweep, labels),
-        chart=chart(
-            "latency-sweep",
-            "Each point is one backtest with a constant latency from event to order; all other settings are equal. The "
-            "dotted line is the P&L before fees: the lines converge where fewer orders were placed.",
-            "tall",
-        ),
-        runs=_runs_table(sweep, labels),
-        inputs='<div class="columns">'
-        + label_table("Data and model", _origin(sweep))
-        + label_table("Settings", settings)
-        + "</div>",
+def _render(sweep: Mapping[str, Any], labels: Sequence[str], settings: Mapping[str, str]) -> str:
+    caption = (
+        "Each point is one backtest with a constant latency from event to order; all other settings are equal. The "
+        "dotted line is the P&L before fees: the lines converge where fewer orders were placed."
+    )
+    return render_page(
+        title=f"{sweep['model']} {sweep['version']}: P&L against inference latency",
+        lead=subject_lead(sweep),
+        notices=_notices(sweep, labels) + verdict(*latency_cost(sweep, labels)),
+        cards=_key_figures(sweep, labels),
+        sections=[
+            section("P&L against inference latency", chart("latency-sweep", caption, "tall")),
+            section("All runs", _runs_table(sweep, labels)),
+            section("Configuration", columns(subject_table(sweep), label_table("Settings", settings))),
+        ],
+        figures={"latency-sweep": latency_sweep_figure(sweep["runs"], labels, sweep["currency"])},
     )
 
 
-def _trouble(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
-    banners = ""
+def _notices(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
+    banners = banner("SIMULATED MARKET.", _SIMULATED) if sweep["simulated"] else ""
     for key, headline, outcome in (
         ("gave_up", "THE MODEL STOPPED ANSWERING", "these runs are not comparable"),
         ("ruined", "RUINED: equity fell to zero or below", "trading stopped"),
     ):
         latencies = [label for label, run in zip(labels, sweep["runs"], strict=True) if run[key]]
         if latencies:
-            banners += (
-                f'<p class="banner loud" role="note"><strong>{headline}</strong> in the runs with a latency of '
-                f"{escape(', '.join(latencies))}: {outcome}.</p>"
-            )
+            banners += banner(headline, f"in the runs with a latency of {', '.join(latencies)}: {outcome}.")
     return banners
 
 
-def _key_figures(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
+def _key_figures(sweep: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
     first, last = sweep["runs"][0], sweep["runs"][-1]
     best = max(range(len(labels)), key=lambda index: sweep["runs"][index]["pnl"])
     currency = sweep["currency"]
-    return "\n".join(
-        (
-            card(f"P&L at {labels[0]}", amount(first["pnl"], sign=True), f"{currency}, after fees"),
-            card(f"P&L at {labels[-1]}", amount(last["pnl"], sign=True), f"{currency}, after fees"),
-            card("P&L lost", amount(first["pnl"] - last["pnl"]), f"{currency}, from {labels[0]} to {labels[-1]}"),
-            card("Cost per millisecond", amount(sweep["millisecond_cost"]["per_ms"]), f"{currency}, see above"),
-            card("Best run", labels[best], f"P&L {amount(sweep['runs'][best]['pnl'], sign=True)} {currency}"),
-            card("Orders", f"{first['orders']:,}", f"at {labels[-1]}: {last['orders']:,}"),
-        )
-    )
+    return [
+        card(f"P&L at {labels[0]}", amount(first["pnl"], sign=True), f"{currency}, after fees"),
+        card(f"P&L at {labels[-1]}", amount(last["pnl"], sign=True), f"{currency}, after fees"),
+        card("P&L lost", amount(first["pnl"] - last["pnl"]), f"{currency}, from {labels[0]} to {labels[-1]}"),
+        card("Cost per millisecond", amount(sweep["millisecond_cost"]["per_ms"]), f"{currency}, see above"),
+        card("Best run", labels[best], f"P&L {amount(sweep['runs'][best]['pnl'], sign=True)} {currency}"),
+        card("Orders", f"{first['orders']:,}", f"at {labels[-1]}: {last['orders']:,}"),
+    ]
 
 
 def _runs_table(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
@@ -152,18 +150,10 @@ def _runs_table(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
         "the venue included. Too old: share of predictions older than the limit on arrival, which were not acted on."
     )
     head = (
-        *("Latency", "P&L", "Change from the first", "P&L before fees", "Max drawdown", "Orders", "Fills"),
+        *("Latency", "P&L", "Change vs. first run", "P&L before fees", "Max drawdown", "Orders", "Fills"),
         *("Mean age (ms)", "Too old"),
     )
     return table(caption, head, rows)
-
-
-def _origin(sweep: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        "Source": ", ".join(sweep["sources"]),
-        "Model": f"{sweep['model']} {sweep['version']}",
-        "Archive digest": sweep["digest"],
-    }
 
 
 def latency_sweep_figure(runs: Sequence[Mapping[str, Any]], labels: Sequence[str], currency: str) -> go.Figure:
@@ -205,7 +195,7 @@ def latency_sweep_figure(runs: Sequence[Mapping[str, Any]], labels: Sequence[str
         ticktext=list(labels),
     )
     figure.update_yaxes(title_text=f"P&L ({escape(currency)})", tickformat=",~r")
-    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}, hovermode="closest")
+    figure.update_layout(legend=LEGEND, hovermode="closest")
     return figure
 
 

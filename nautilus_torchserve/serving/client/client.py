@@ -14,11 +14,7 @@ from nautilus_torchserve.serving.client.transports import Target, find_transport
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.wire import body
-from nautilus_torchserve.wire.errors import (
-    BadType,
-    InvalidResponse,
-    SchemaMismatch,
-)
+from nautilus_torchserve.wire.errors import BadType, InvalidResponse, SchemaMismatch
 from nautilus_torchserve.wire.news_windows import NewsWindow, check_news, check_texts, encode_news, encode_texts
 
 Inputs = NDArray[np.float32] | Sequence[str] | Sequence[NewsWindow]

@@ -14,7 +14,7 @@ from nautilus_torchserve.serving.client.client import (
     PredictionResponse,
     encode_inputs,
 )
-from nautilus_torchserve.serving.client.http_connection import HttpConnection, Response
+from nautilus_torchserve.serving.client.http_connection import HttpConnection, Request, Response
 from nautilus_torchserve.serving.client.response_checks import (
     Sender,
     ServedVersion,
@@ -70,8 +70,7 @@ class HttpClient(InferenceClient):
     def __init__(self, target: Target) -> None:
         base = target.url.rstrip("/")
         self._predictions, self._explanations = (
-            f"{base}/predictions/{target.model}",
-            f"{base}/explanations/{target.model}",
+            f"{base}/{name}/{target.model}" for name in ("predictions", "explanations")
         )
         self._model, self._version = target.model, target.version
         self._timeout_s = target.timeout_s
@@ -84,7 +83,9 @@ class HttpClient(InferenceClient):
             self.close()
             raise
         self._first = ServedVersion(self.metadata, echoes)
-        self._known: dict[Sender, ServedVersion] = {_sender_of(self.metadata): self._first}
+        first = self.metadata
+        sender = first.version, first.archive_digest, first.feature_schema_sha256
+        self._known: dict[Sender, ServedVersion] = {sender: self._first}
         self._last = self._first
         """The version that answered last."""
 
@@ -171,7 +172,7 @@ class HttpClient(InferenceClient):
         """Return the response to a request; raise the error that a status other than 200 means."""
         request_id = f"{self._id_prefix}-{next(self._numbers)}"
         extra.append(f"{headers.CLIENT_REQUEST_ID}: {request_id}")
-        response = self._connection.send(url, sent, extra, timeout_s, limit, keep_alive)
+        response = self._connection.send(Request(url, sent, extra, timeout_s, limit, keep_alive))
         echo = response.headers.get(headers.CLIENT_REQUEST_ID)
         if echo is not None and echo != request_id:
             error = InvalidResponse(f"expected the answer to request {request_id}, got one to {one_line(echo)}")
@@ -261,7 +262,3 @@ class _Reply(NamedTuple):
 
 def _route(model: str, version: str | None) -> str:
     return model if version is None else f"{model}/{version}"
-
-
-def _sender_of(metadata: ModelMetadata) -> Sender:
-    return metadata.version, metadata.archive_digest, metadata.feature_schema_sha256

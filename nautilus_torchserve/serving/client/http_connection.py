@@ -48,6 +48,22 @@ _NO_RESPONSE = frozenset(
 """libcurl's errors where there was no response, unless some of it was there; with all others it cannot be read."""
 
 
+class Request(NamedTuple):
+    """An HTTP request."""
+
+    url: str
+    body: bytes | None
+    """Body of a POST; None makes it a GET."""
+    headers: list[str]
+    """``Name: value``."""
+    timeout_s: float
+    """Longest wait for the whole response, seconds."""
+    limit: int = ERROR_BYTES
+    """Most bytes of the response's body; `ERROR_BYTES` where that is more."""
+    keep_alive: bool = True
+    """Whether it may go over the connection of an earlier request, and the next one over its own."""
+
+
 class Response(NamedTuple):
     """An HTTP response."""
 
@@ -73,29 +89,8 @@ class HttpConnection:
         self._threads = threading.local()
         self._handles: list[pycurl.Curl] = []
 
-    def send(
-        self,
-        url: str,
-        sent: bytes | None,
-        extra: list[str],
-        timeout_s: float,
-        limit: int = ERROR_BYTES,
-        keep_alive: bool = True,
-    ) -> Response:
+    def send(self, request: Request) -> Response:
         """Send one request and receive its response, of whatever status.
-
-        Parameters
-        ----------
-        sent : bytes or None
-            Body of a POST; None makes it a GET.
-        extra : list of str
-            Headers, ``Name: value``.
-        timeout_s : float
-            Longest wait for the whole response, seconds.
-        limit : int
-            Most bytes of its body; `ERROR_BYTES` where that is more.
-        keep_alive : bool
-            Whether it may go over the connection of an earlier request, and the next one over its own.
 
         Raises
         ------
@@ -104,32 +99,20 @@ class HttpConnection:
         InvalidResponse
             What came is no HTTP response, or exceeds a bound.
         """
+        return with_token(self._token, lambda token: self._send(token, request), Unauthorized)
 
-        def attempt(token: str | None) -> Response:
-            return self._send(token, url, sent, extra, timeout_s, limit, keep_alive)
-
-        return with_token(self._token, attempt, Unauthorized)
-
-    def _send(
-        self,
-        token: str | None,
-        url: str,
-        sent: bytes | None,
-        extra: list[str],
-        timeout_s: float,
-        limit: int,
-        keep_alive: bool,
-    ) -> Response:
+    def _send(self, token: str | None, request: Request) -> Response:
+        url, sent, timeout_s = request.url, request.body, request.timeout_s
         curl = self._handle()
-        receiver = _Receiver(max(limit, ERROR_BYTES))
+        receiver = _Receiver(max(request.limit, ERROR_BYTES))
         set_url(curl, url)
         curl.setopt(pycurl.TIMEOUT_MS, max(1, round(timeout_s * 1000)))  # 0 would wait for ever
-        curl.setopt(pycurl.FRESH_CONNECT, not keep_alive)
-        curl.setopt(pycurl.FORBID_REUSE, not keep_alive)
+        curl.setopt(pycurl.FRESH_CONNECT, not request.keep_alive)
+        curl.setopt(pycurl.FORBID_REUSE, not request.keep_alive)
         if token is not None and not (token.isascii() and token.isprintable()):
             raise Unauthorized(f"{url}: expected a token of ASCII letters, got another")
         authorization = [] if token is None else [f"Authorization: Bearer {token}"]
-        curl.setopt(pycurl.HTTPHEADER, [*extra, *authorization, "Expect:", "User-Agent:"])
+        curl.setopt(pycurl.HTTPHEADER, [*request.headers, *authorization, "Expect:", "User-Agent:"])
         if sent is None:
             curl.setopt(pycurl.HTTPGET, 1)
         else:

@@ -15,7 +15,7 @@ from typing import Any
 MAX_MESSAGE = 600
 
 
-def serve(answers: Any) -> None:
+def serve(output: Any) -> None:
     """Answer each line of stdin with one line."""
     import torch  # noqa: F401
     import ts.model_loader
@@ -36,12 +36,12 @@ def serve(answers: Any) -> None:
                 os._exit(0)
         os.close(writer)
         with os.fdopen(reader) as pipe:
-            answer = pipe.read()
+            response = pipe.read()
         _, status = os.waitpid(child, 0)
-        if not answer:
-            answer = json.dumps({"error": f"its process ended with status {status} while loading"})
-        libraries = json.loads(answer).get("libraries", [])
-        print(answer, file=answers, flush=True)
+        if not response:
+            response = json.dumps({"error": f"its process ended with status {status} while loading"})
+        libraries = json.loads(response).get("libraries", [])
+        print(response, file=output, flush=True)
 
 
 def load(folder: str, model: str, handler: str) -> dict[str, Any]:
@@ -84,6 +84,6 @@ def failure(error: BaseException, folder: str) -> dict[str, Any]:
 
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])
-    answers_to = os.fdopen(os.dup(1), "w")
+    output_file = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print
-    serve(answers_to)
+    serve(output_file)

@@ -34,13 +34,13 @@ class ServedVersion:
             It takes other inputs, or names its outputs differently.
         """
         ours = self.metadata
-        for what, expected, got in (
+        for name, expected, got in (
             ("inputs", ours.inputs, other.inputs),
             ("rows of shape", ours.feature_schema.row_shape, other.feature_schema.row_shape),
             ("outputs", ", ".join(ours.outputs), ", ".join(other.outputs)),
         ):
             if expected != got:
-                raise SchemaMismatch(f"version {other.version}: expected {what} {expected!s:.80}, got {got!s:.80}")
+                raise SchemaMismatch(f"version {other.version}: expected {name} {expected!s:.80}, got {got!s:.80}")
 
     def check_archive(self, digest: str) -> None:
         """Raise `ModelChanged` where this version answers from another archive."""

@@ -49,7 +49,7 @@ TRANSPORTS = (
     Transport("https://", _connect_http, is_server=True),
     Transport("mar:", _connect_archive, is_server=False),
 )
-"""All that there are; another one is a line here and a client."""
+"""All transports; another one is a line here and a client."""
 
 
 def _join(prefixes: list[str]) -> str:
@@ -59,7 +59,7 @@ def _join(prefixes: list[str]) -> str:
 URL_PREFIXES = _join([transport.prefix for transport in TRANSPORTS])
 """``http://, https:// or mar:``, for messages."""
 SERVER_PREFIXES = _join([transport.prefix for transport in TRANSPORTS if transport.is_server])
-"""Those of URLs of servers, for messages."""
+"""Prefixes of URLs of servers, for messages."""
 
 
 def is_url(url: str) -> bool:

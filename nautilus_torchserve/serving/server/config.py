@@ -1,4 +1,4 @@
-"""What a server is started from: a configuration, the user's or another company's, with this start's changes."""
+"""Configuration of a server: a file of the user's or of another company's, with the changes of one start."""
 
 import os
 import re
@@ -76,7 +76,10 @@ def read_config(path: Path) -> dict[str, str]:
     properties = read_properties(path)
     for key in _READ_HERE:
         for name in _VARIABLE.findall(properties.get(key, "")):
-            properties[key] = properties[key].replace(f"$${name}$$", _environment(path, key, name))
+            if name not in os.environ:
+                place = _place(path, key)
+                raise BadProperties(f"{place}{key}: expected the environment variable {name}, got none", key)
+            properties[key] = properties[key].replace(f"$${name}$$", os.environ[name])
     if is_true(properties, "enable_envvars_config"):
         variables = {key: f"TS_{key.upper()}" for key in _READ_HERE if key != PROPERTY}
         properties |= {key: os.environ[name] for key, name in variables.items() if name in os.environ}
@@ -227,12 +230,6 @@ def _check_port(properties: Mapping[str, str], key: str, port: str) -> int:
     if not (re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65535):
         raise BadProperties(f"{key}: expected a port from 1 to 65534, got {properties[key]!r:.200}", key)
     return int(port)
-
-
-def _environment(path: Path, key: str, name: str) -> str:
-    if name not in os.environ:
-        raise BadProperties(f"{_place(path, key)}{key}: expected the environment variable {name}, got none", key)
-    return os.environ[name]
 
 
 def _place(path: Path, key: str) -> str:

@@ -1,4 +1,4 @@
-"""Which environment variables reach TorchServe and its workers: an allow-list, written as the pattern of all others.
+"""Environment variables of TorchServe and its workers: an allow-list, written as the pattern of all others.
 
 TorchServe has one setting for it, ``blacklist_env_vars``: a worker gets no variable whose whole name the pattern
 matches. Java itself would still hold them, so it is started without them. `start_server` does both;

@@ -13,6 +13,8 @@ from nautilus_torchserve.serving.token_source import TokenSource, with_token
 from nautilus_torchserve.serving.tokens import NoToken, Token
 from nautilus_torchserve.user_error import UserError
 
+TIMEOUT_S = 10.0
+"""Longest wait for one response, seconds."""
 _MAX_REASON = 200
 TOKEN_REFUSED = "InvalidKeyException"
 """TorchServe's name of every refusal of a token, whose HTTP status is 400 like that of other errors."""
@@ -72,14 +74,11 @@ class ManagementClient:
         ``http://127.0.0.1:8081``.
     token : Token, optional
         The management token; a `TokenSource` is followed when it changes, and renewed where it can be.
-    timeout_s : float
-        Longest wait for one answer, seconds.
     """
 
-    def __init__(self, url: str, token: Token = None, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, token: Token = None) -> None:
         self._url = url.rstrip("/")
         self._token = token
-        self._timeout_s = timeout_s
         self._session = HttpSession()
 
     def model_names(self) -> list[str]:
@@ -190,17 +189,17 @@ class ManagementClient:
         if kind is None:
             return None
         try:
-            answer = orjson.loads(content)
-            msgspec.convert(answer, kind)
+            document = orjson.loads(content)
+            msgspec.convert(document, kind)
         except ValueError as error:
             got = shown(content) if isinstance(error, orjson.JSONDecodeError) else f"{error}"[:_MAX_REASON]
             raise ManagementError(call, code, f"expected TorchServe's JSON, got {got}") from None
-        return answer
+        return document
 
     def _send(self, call: str, method: str, path: str, token: str | None, options: dict[str, Any]) -> tuple[int, bytes]:
         headers = {} if token is None else {"Authorization": f"Bearer {token}"}
         try:
-            code, content = self._session.fetch(method, self._url + path, self._timeout_s, headers=headers, **options)
+            code, content = self._session.fetch(method, self._url + path, TIMEOUT_S, headers=headers, **options)
         except requests.RequestException as error:
             raise ManagementError(call, 0, f"{error}"[:_MAX_REASON]) from error
         if code >= 400:
@@ -219,8 +218,7 @@ def described_digest(status: dict[str, Any]) -> Any:
 def shown(content: bytes) -> str:
     """Return the message of an answer in TorchServe's form, else how the answer begins; at most 200 characters."""
     try:
-        answer = orjson.loads(content)
-        text = answer["message"]
+        text = orjson.loads(content)["message"]
     except (ValueError, TypeError, KeyError):
         text = content[:_MAX_REASON].decode(errors="replace")
     return " ".join(f"{text}".split())[:_MAX_REASON] or "an empty answer"

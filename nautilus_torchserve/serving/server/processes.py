@@ -14,6 +14,7 @@ from nautilus_torchserve.user_error import UserError
 CONFIG = "config.properties"
 """In the home: what the server was really started from, named on its command line."""
 _JAVA, _LAUNCHER, _WORKER = "org.pytorch.serve.ModelServer", "ts.model_server", "model_service_worker.py"
+_END_WITHIN_S = 10.0
 _CLOCK_ERROR_S = 2.0
 """Seconds by which two readings of one process's start may differ."""
 
@@ -60,7 +61,7 @@ def is_in_use(home: Path) -> bool:
     return bool(_of_home(home))
 
 
-def end_processes(home: Path, within_s: float = 10.0) -> int:
+def end_processes(home: Path) -> int:
     """Kill the server of a home, its launcher, its workers and all that they started; return how many there were.
 
     By SIGKILL: on SIGTERM TorchServe resets the requests that it has, and starts workers anew while it ends.
@@ -69,10 +70,12 @@ def end_processes(home: Path, within_s: float = 10.0) -> int:
     ------
     CannotEnd
     """
-    deadline, ended = time.monotonic() + within_s, 0
+    deadline, ended = time.monotonic() + _END_WITHIN_S, 0
     while processes := _of_home(home):
         if time.monotonic() > deadline:
-            raise CannotEnd(f"{home}: expected process {processes[0].pid} to end within {within_s:g} s, it still runs")
+            raise CannotEnd(
+                f"{home}: expected process {processes[0].pid} to end within {_END_WITHIN_S:g} s, it still runs"
+            )
         try:
             ended += _kill(processes)
         except psutil.AccessDenied as error:

@@ -1,7 +1,7 @@
 """TorchServe's own record of what it serves, from which it comes back: ``model_snapshot`` of its configuration.
 
-TorchServe would write one file for each change of a version, to be found by ``--ts-config`` only if somebody
-passes the last one; a line in the configuration that the server is started from needs nobody.
+TorchServe would write one file for each change of a version, of which ``--ts-config`` has to name the last one; a line
+in the configuration that the server is started from needs no such care.
 """
 
 import json
@@ -36,7 +36,7 @@ def take_snapshot(manager: ManagementClient, archives: Mapping[tuple[str, str], 
                     **{name: status[name] for name in _KEPT},
                 }
     count = sum(len(versions) for versions in models.values())
-    # The name and the time are of no use to anybody, but TorchServe wants them.
+    # Nothing reads the name and the time, but TorchServe requires them.
     return json.dumps({"name": "rollout", "modelCount": count, "created": 1, "models": models}, separators=(",", ":"))
 
 

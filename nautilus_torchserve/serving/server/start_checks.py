@@ -68,8 +68,8 @@ def check_archives(
 
 def check_owner(home: Path) -> None:
     """Refuse a home that others can write to: its configuration says whose archives are trusted; raises `Untrusted`."""
-    there = next(path for path in (home, *home.parents) if path.exists())
-    if (reason := writable_by_others(there)) is not None:
+    nearest = next(path for path in (home, *home.parents) if path.exists())
+    if (reason := writable_by_others(nearest)) is not None:
         raise Untrusted(f"{reason}: the home {home} says whose archives are trusted")
 
 
@@ -81,8 +81,8 @@ def check_space(home: Path, needed: int, freed: int) -> None:
     needed, freed : int
         Bytes that the models unpack to; bytes that a running server gives back.
     """
-    there = next(path for path in (home, *home.parents) if path.exists())
-    free, needed = shutil.disk_usage(there).free + freed, needed + _LOG_BYTES
+    nearest = next(path for path in (home, *home.parents) if path.exists())
+    free, needed = shutil.disk_usage(nearest).free + freed, needed + _LOG_BYTES
     if free < needed:
         raise OSError(
             ENOSPC,

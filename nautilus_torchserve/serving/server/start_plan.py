@@ -38,7 +38,7 @@ class StartFailed(UserError):
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """How to start a server."""
+    """Settings of a server's start."""
 
     models: Mapping[str, str] | None = None
     """Name -> archive in the model store: ``{"tick": "tick.mar"}``; None for the configuration's ``load_models``, else
@@ -200,22 +200,22 @@ def _left_by_rollouts(settings: ServerSettings, properties: Mapping[str, str]) -
     if settings.fresh or settings.config == config or not config.is_file():
         return {}
     try:
-        left = read_properties(config)
+        previous = read_properties(config)
     except BadProperties as error:
         raise BadProperties(f"{error}: that is what ran in this home before; `start --fresh` replaces it") from error
-    if left.get(PROPERTY) in (None, properties.get(PROPERTY)):
+    if previous.get(PROPERTY) in (None, properties.get(PROPERTY)):
         return {}
     try:
-        versions = ", ".join(f"{model} {version}" for model, version in read_snapshot(left[PROPERTY]))
+        versions = ", ".join(f"{model} {version}" for model, version in read_snapshot(previous[PROPERTY]))
     except ValueError as error:
         raise BadProperties(
             f"{config}: {PROPERTY}: expected TorchServe's JSON of models and versions, got "
-            f"{left[PROPERTY]!r:.100}: {str(error)!s:.100}: `start --fresh` ignores it"
+            f"{previous[PROPERTY]!r:.100}: {str(error)!s:.100}: `start --fresh` ignores it"
         ) from error
-    store = settings.model_store or Path(properties.get(MODEL_STORE, left.get(MODEL_STORE, ""))).resolve()
-    if settings.models is not None or str(store) != left.get(MODEL_STORE):
+    store = settings.model_store or Path(properties.get(MODEL_STORE, previous.get(MODEL_STORE, ""))).resolve()
+    if settings.models is not None or str(store) != previous.get(MODEL_STORE):
         raise StartFailed(
             f"{settings.home}: expected no models and no other model store, as rollouts have left versions there, got "
             f"some: `nautilus-torchserve serve restart` serves {versions:.200} again, `start --fresh` forgets them"
         )
-    return {key: left[key] for key in (PROPERTY, MODEL_STORE, LOAD_MODELS) if key in left}
+    return {key: previous[key] for key in (PROPERTY, MODEL_STORE, LOAD_MODELS) if key in previous}

@@ -1,6 +1,5 @@
 """State of the server in a home (``server.json``), and the lock that keeps two commands from changing one home."""
 
-import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -9,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from nautilus_torchserve.files.lock import try_lock
 from nautilus_torchserve.files.state_file import read_state, write_state
 from nautilus_torchserve.serving.server.config import check_config
 from nautilus_torchserve.user_error import UserError
@@ -70,13 +70,11 @@ def locked_home(home: Path) -> Iterator[None]:
     home.mkdir(parents=True, exist_ok=True)
     folder = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(folder):
             raise HomeInUse(
                 f"{home}: expected no other start, restart or stop, got one {_holder(home)}; it "
                 "leaves nothing behind when it is ended with SIGTERM"
-            ) from None
+            )
         if not home.exists() or home.stat().st_ino != os.fstat(folder).st_ino:
             raise HomeInUse(f"{home}: expected the folder to stay, another start removed it: try again")
         yield

@@ -10,13 +10,7 @@ from pathlib import Path
 
 from nautilus_torchserve.files.state_file import DamagedState, set_aside
 from nautilus_torchserve.serving import tokens
-from nautilus_torchserve.serving.server.config import (
-    ADDRESSES,
-    MODEL_STORE,
-    address_of,
-    is_true,
-    read_config,
-)
+from nautilus_torchserve.serving.server.config import ADDRESSES, MODEL_STORE, address_of, is_true, read_config
 from nautilus_torchserve.serving.server.launch import (
     exit_reason,
     has_dead_worker,
@@ -92,8 +86,8 @@ class TorchServe:
 
     @property
     def management_token(self) -> str | None:
-        """Management token; None where tokens are off."""
-        return None if self._tokens_off else tokens.management_token(self.home / tokens.KEY_FILE)
+        """Management token, which lets its holder run code on the server; None where tokens are off."""
+        return None if self._tokens_off else tokens.read_key(self.home / tokens.KEY_FILE, "management").token
 
     def token_source(self, purpose: str) -> TokenSource | None:
         """Return a token that follows restarts and is renewed, ``inference`` or ``management``; None where tokens are
@@ -187,7 +181,6 @@ def start_server(settings: ServerSettings) -> TorchServe:
 
 def restart_server(
     home: Path,
-    ready_within_s: float = 120.0,
     trusted: Path | None = None,
     remembered: Callable[[Path], Mapping[tuple[str, str], str]] | None = None,
 ) -> TorchServe:
@@ -207,9 +200,7 @@ def restart_server(
     home = home.resolve()
     if not (home / CONFIG).is_file():
         raise StartFailed(f"{home}: expected a home in which a server was started, got none with {CONFIG}")
-    settings = ServerSettings(
-        home=home, config=home / CONFIG, ready_within_s=ready_within_s, trusted=trusted, remembered=remembered
-    )
+    settings = ServerSettings(home=home, config=home / CONFIG, trusted=trusted, remembered=remembered)
     with locked_home(home):
         running = find_server(home)
         if running is None:

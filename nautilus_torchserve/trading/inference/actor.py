@@ -37,7 +37,8 @@ from nautilus_torchserve.trading.prediction import (
     prediction_type,
 )
 from nautilus_torchserve.traffic.assignment import Route
-from nautilus_torchserve.traffic.routes import FixedRoute, Routes, open_routes
+from nautilus_torchserve.traffic.router import open_routes
+from nautilus_torchserve.traffic.routes import FixedRoute, Routes
 from nautilus_torchserve.traffic.store import StoreFailed, TrafficStore
 from nautilus_torchserve.traffic.versions import CheckMetadata, ModelConnector
 from nautilus_torchserve.wire.errors import RequestError

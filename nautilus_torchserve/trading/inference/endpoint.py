@@ -18,7 +18,8 @@ from nautilus_torchserve.trading.inference.config import DispatcherConfig, Model
 from nautilus_torchserve.trading.inference.messages import ModelHealth
 from nautilus_torchserve.trading.isolate_errors import HasErrorCount, log_errors
 from nautilus_torchserve.traffic.assignment import Assignment, Route
-from nautilus_torchserve.traffic.routes import DefaultRoute, Routes, open_routes
+from nautilus_torchserve.traffic.router import open_routes
+from nautilus_torchserve.traffic.routes import DefaultRoute, Routes
 from nautilus_torchserve.traffic.store import StoreFailed, TrafficStore
 from nautilus_torchserve.traffic.versions import CheckMetadata, ModelConnector
 from nautilus_torchserve.wire import errors

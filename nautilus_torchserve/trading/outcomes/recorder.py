@@ -12,9 +12,9 @@ from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import FIXED_PRECISION
 
+from nautilus_torchserve.backlog import Writer
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_topic
-from nautilus_torchserve.traffic.backlog import Writer
 from nautilus_torchserve.traffic.records import ClosedTrade, ScoredPrediction
 from nautilus_torchserve.traffic.store import StoreFailed, TrafficStore
 
@@ -220,7 +220,7 @@ class OutcomeRecorder(Actor):
         }
         self._steps: dict[InstrumentId, int] = {}
         self._store: TrafficStore | None = None
-        self._writer: Writer | None = None
+        self._writer: Writer[ScoredPrediction | ClosedTrade] | None = None
 
     def on_start(self) -> None:
         config = self.config
@@ -233,7 +233,7 @@ class OutcomeRecorder(Actor):
             self._store = TrafficStore(config.traffic)
         except StoreFailed as error:
             raise self._refused(error) from None
-        self._writer = Writer(self._store, config.flush_s, f"outcomes of {config.model}")
+        self._writer = Writer(self._store.keep, f"outcomes of {config.model}", config.flush_s)
         for bar_type in config.bar_types:
             self.subscribe_bars(bar_type)
         for instrument_id in config.instrument_ids:
@@ -273,7 +273,7 @@ class OutcomeRecorder(Actor):
     def _keep_outcome(self, outcome: Outcome | None) -> None:
         record = None if outcome is None else scored(outcome, self.config.cost_bps)
         if record is not None and self._writer is not None:
-            self._writer.add([record])
+            self._writer.add(record)
 
     def _on_position(self, event: PositionEvent) -> None:
         if not isinstance(event, PositionClosed) or event.instrument_id not in self._outcomes:
@@ -281,7 +281,7 @@ class OutcomeRecorder(Actor):
         order = self.cache.order(event.opening_order_id)
         tags = dict(tag.split("=", 1) for tag in (order and order.tags) or () if "=" in tag)
         if tags.get("model") == self.config.model and self._writer is not None:
-            self._writer.add([closed_trade(event, tags, self.cache.instrument(event.instrument_id))])
+            self._writer.add(closed_trade(event, tags, self.cache.instrument(event.instrument_id)))
 
     def _refused(self, error: Exception) -> Exception:
         self.log.error(f"Cannot record outcomes of {self.config.model}: {error}")

@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import bar_columns, have_volume, window_ends, windows
+from nautilus_torchserve.features.bar import bar_columns, windows
 from nautilus_torchserve.features.news_window import NewsWindowConfig, news_before
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.news.headlines import Headline
 from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.training.price.dataset import labelled_windows
 
 FIT_SHARE = 0.5
 """Share of the bars unseen by the price model that the weights are fitted on; the rest is the test part."""
@@ -81,7 +82,9 @@ def news_dataset(
     """
     schema = FeatureSchema.from_dict(price["feature_schema"])
     _refuse_other_interval(bars, price)
-    ends, returns = _unseen(bars, price, schema)
+    ends, returns, _ = labelled_windows(bars, schema, price["bars"]["max_gap_ns"])
+    unseen = bars.ts_event[ends - schema.window + 1] > price["training"]["last_ts_event"]
+    ends, returns = ends[unseen], returns[unseen]
     held = [headline for headline in headlines if bars.instrument.instrument_id in headline.instrument_ids]
     scores = _scores(held, score)
     known = [(headline, value) for headline, value in zip(held, scores, strict=True) if not np.isnan(value)]
@@ -108,19 +111,6 @@ def _refuse_other_interval(bars: Bars, price: dict[str, Any]) -> None:
         raise BadData(f"{bars.source}: expected bars of {expected:g} s as the price model, got {interval:g} s")
 
 
-def _unseen(bars: Bars, price: dict[str, Any], schema: FeatureSchema) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the ends of the windows without any bar of the price model's fit, and the returns after them."""
-    max_gap_ns = price["bars"]["max_gap_ns"]
-    ends = window_ends(bars.ts_event, max_gap_ns, schema.window)
-    ends = ends[ends < len(bars) - 1]
-    ends = ends[bars.ts_event[ends + 1] - bars.ts_event[ends] <= max_gap_ns]
-    assert schema.time_steps is not None
-    ends = ends[have_volume(bars.volumes(), ends, schema.time_steps)]
-    ends = ends[bars.ts_event[ends - schema.window + 1] > price["training"]["last_ts_event"]]
-    close = bars.prices()
-    return ends, np.log(close[ends + 1] / close[ends])
-
-
 def _scores(headlines: Sequence[Headline], score: Score) -> NDArray[np.float64]:
     texts = sorted({headline.text for headline in headlines})
     by_text = dict(zip(texts, score(texts).tolist(), strict=True)) if texts else {}
@@ -143,10 +133,9 @@ def _part(
         np.int64
     )
     counts = stop - start
-    ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
     assert schema.time_steps is not None
     return NewsPart(
-        rows=windows(bar_columns(ohlcv, indicators), ends, schema.time_steps),
+        rows=windows(bar_columns(bars.ohlcv(), indicators), ends, schema.time_steps),
         returns=returns,
         ts_event=now,
         counts=counts,

@@ -225,7 +225,7 @@ def _golden(
 
 
 def evaluate_pool(
-    part: NewsPart, answers: NDArray[np.float32], pool: NewsPoolConfig, block_rows: int, seed: int
+    part: NewsPart, price_outputs: NDArray[np.float32], pool: NewsPoolConfig, block_rows: int, seed: int
 ) -> dict[str, Any]:
     """Score the pool, its members alone, and a coin, on the windows with news.
 
@@ -233,9 +233,9 @@ def evaluate_pool(
     -------
     dict
         Plain JSON types: ``scores`` (name -> ``log_loss``, ``directional_accuracy``), ``gain`` (log loss less than that
-        of the price model alone, with its interval), ``windows``, ``with_news``, ``edge`` (that in words).
+        of the price model alone, with its interval), ``windows``, ``with_news``, ``edge`` (that as a sentence).
     """
-    member_odds = odds(part, answers, pool.half_life_s)
+    member_odds = odds(part, price_outputs, pool.half_life_s)
     forecasts = {
         "ensemble": pool.weight_price * member_odds.price + pool.weight_sentiment * member_odds.news,
         "price alone": member_odds.price,
@@ -255,7 +255,7 @@ def evaluate_pool(
         "gain": gain,
         "windows": len(part),
         "with_news": len(gained),
-        "edge": _in_words(scores, gain, len(gained)),
+        "edge": _edge_sentence(scores, gain, len(gained)),
     }
 
 
@@ -264,7 +264,7 @@ def _right(log_odds: NDArray[np.float64], rose: NDArray[np.bool_]) -> float | No
     return float(((log_odds > 0) == rose)[signed].mean()) if signed.any() else None
 
 
-def _in_words(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str:
+def _edge_sentence(scores: dict[str, Any], gain: dict[str, Any], windows: int) -> str:
     low, high = gain["interval"]
     right, alone = (scores[name]["directional_accuracy"] for name in ("ensemble", "price alone"))
     numbers = (
@@ -291,30 +291,27 @@ class Odds:
     news: NDArray[np.float64]
     rose: NDArray[np.bool_]
     """Whether the price rose."""
-    chosen: NDArray[np.bool_]
-    """Mask of these windows in the part."""
 
 
-def odds(part: NewsPart, answers: NDArray[np.float32], half_life_s: float) -> Odds:
+def odds(part: NewsPart, price_outputs: NDArray[np.float32], half_life_s: float) -> Odds:
     """Return the log odds of the windows with news and a move after them.
 
     Parameters
     ----------
-    answers : float32 [m, 4]
+    price_outputs : float32 [m, 4]
         Outputs of the price model.
     """
     chosen = (part.counts > 0) & (part.returns != 0)
     scores, ages_s, counts = map(torch.from_numpy, (part.scores, part.ages_s, part.counts))
     score = sentiment_of(scores, ages_s, counts, half_life_s)
     return Odds(
-        log_odds_up(torch.from_numpy(answers)).numpy()[chosen],
+        log_odds_up(torch.from_numpy(price_outputs)).numpy()[chosen],
         log_odds_of_score(score).numpy()[chosen],
         (part.returns > 0)[chosen],
-        chosen,
     )
 
 
-def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> NewsPoolConfig:
+def fit_pool(part: NewsPart, price_outputs: NDArray[np.float32], interval_ns: int) -> NewsPoolConfig:
     """Fit weights and half-life by maximum likelihood.
 
     For each half-life of `HALF_LIVES_BARS` a logistic regression of the next move's sign on both log odds, without
@@ -323,7 +320,7 @@ def fit_pool(part: NewsPart, answers: NDArray[np.float32], interval_ns: int) -> 
     fits = []
     for bars in HALF_LIVES_BARS:
         half_life_s = bars * interval_ns / 1e9
-        log_odds = odds(part, answers, half_life_s)
+        log_odds = odds(part, price_outputs, half_life_s)
         weights = _weights(log_odds)
         fits.append(
             (log_loss(weights[0] * log_odds.price + weights[1] * log_odds.news, log_odds.rose), *weights, half_life_s)

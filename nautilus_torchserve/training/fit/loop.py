@@ -17,12 +17,47 @@ from nautilus_torchserve.user_error import InvalidArgument
 _NETWORK, _OPTIMIZER, _HISTORY = "network.safetensors", "optimizer.pt", "history.json"
 
 
+def check_at_least(config: object, least: int, *names: str) -> None:
+    """Raise `InvalidArgument` where one of these fields is below ``least``."""
+    for name in names:
+        if not getattr(config, name) >= least:
+            raise InvalidArgument(f"expected {name} of at least {least}, got {getattr(config, name)}")
+
+
+def check_positive(config: object, *names: str) -> None:
+    """Raise `InvalidArgument` where one of these fields is not above 0."""
+    for name in names:
+        if not getattr(config, name) > 0:
+            raise InvalidArgument(f"expected {name} above 0, got {getattr(config, name)}")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Settings that every fit has."""
+
+    epochs: int
+    """Largest number of passes over the training part."""
+    patience: int
+    """Number of epochs without a smaller validation loss after which the fit stops."""
+    learning_rate: float
+    """Largest learning rate of AdamW (Loshchilov & Hutter 2019)."""
+    weight_decay: float = 1e-2
+    """Decoupled weight decay of AdamW."""
+    seed: int = 1
+    """Seed of the initial weights, of each epoch's order of the training part, and of dropout."""
+
+    def __post_init__(self) -> None:
+        check_at_least(self, 1, "epochs", "patience")
+        check_positive(self, "learning_rate")
+        check_at_least(self, 0, "weight_decay", "seed")
+
+
 @dataclass(frozen=True)
 class History:
     """The epochs of a fit so far."""
 
     inputs: str
-    """Hash of all that decides the outcome; a fit goes on only from its own checkpoints."""
+    """Hash of everything that the outcome depends on."""
     train_loss: list[float] = field(default_factory=list)
     """Mean loss of each epoch's batches."""
     validation_loss: list[float] = field(default_factory=list)
@@ -40,10 +75,18 @@ class History:
 
 
 class Checkpoints:
-    """Folder of checkpoints, one sub-folder an epoch; keeps the newest and the best."""
+    """Folder of checkpoints, one sub-folder an epoch; keeps the newest and the best.
 
-    def __init__(self, folder: Path) -> None:
+    Parameters
+    ----------
+    folder : Path
+    inputs : str
+        Hash of everything that the outcome of the fit depends on; checkpoints of other inputs are removed.
+    """
+
+    def __init__(self, folder: Path, inputs: str) -> None:
         self.folder = folder
+        self.inputs = inputs
 
     def save(self, network: nn.Module, optimizer: torch.optim.Optimizer, history: History) -> None:
         """Write the newest epoch's state beside its final place, then move it there."""
@@ -60,24 +103,24 @@ class Checkpoints:
             if epoch not in (history.epochs, history.best_epoch):
                 shutil.rmtree(self._of(epoch))
 
-    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer, inputs: str) -> History:
-        """Put the newest state back; checkpoints of other inputs are removed.
+    def restore(self, network: nn.Module, optimizer: torch.optim.Optimizer) -> History:
+        """Put the newest state back.
 
         Returns
         -------
         History
-            Of zero epochs where there is nothing to go on from.
+            Of zero epochs where there is no checkpoint to continue from.
         """
         saved = self._saved()
         if saved:
             newest = self._of(saved[-1])
             history = History(**json.loads((newest / _HISTORY).read_text()))
-            if history.inputs == inputs:
+            if history.inputs == self.inputs:
                 network.load_state_dict(load_file(newest / _NETWORK))
                 optimizer.load_state_dict(torch.load(newest / _OPTIMIZER, weights_only=True))
                 return history
         shutil.rmtree(self.folder, ignore_errors=True)
-        return History(inputs)
+        return History(self.inputs)
 
     def load_best(self, network: nn.Module, history: History) -> None:
         """Put the weights of the epoch with the least validation loss into the network."""
@@ -96,16 +139,14 @@ def fit_loop(
     optimizer: torch.optim.Optimizer,
     train_epoch: Callable[[int], float],
     validation_loss: Callable[[], float],
-    epochs: int,
-    patience: int,
+    config: FitConfig,
     checkpoints: Checkpoints,
-    inputs: str,
     on_epoch: Callable[[History], None],
 ) -> History:
     """Fit, and leave the best epoch's weights in the network.
 
-    Goes on from the newest checkpoint when it has the same ``inputs``. The outcome is that of an
-    uninterrupted fit where ``train_epoch`` depends on network, optimizer and epoch alone.
+    Continues after the newest checkpoint. The outcome is that of an uninterrupted fit where ``train_epoch`` depends on
+    network, optimizer and epoch alone.
 
     Parameters
     ----------
@@ -113,17 +154,15 @@ def fit_loop(
         Given the number of epochs done, makes one pass and returns its mean loss.
     validation_loss : callable
         The loss that is to become small.
-    epochs, patience : int
-        At most so many passes; stop after so many without a smaller validation loss.
-    inputs : str
-        Hash of all that decides the outcome.
     on_epoch : callable
         Called with the history after each epoch, its checkpoint written.
     """
-    history = checkpoints.restore(network, optimizer, inputs)
-    while history.epochs < epochs and history.epochs - history.best_epoch < patience:
+    history = checkpoints.restore(network, optimizer)
+    while history.epochs < config.epochs and history.epochs - history.best_epoch < config.patience:
         train_loss = train_epoch(history.epochs)
-        history = History(inputs, [*history.train_loss, train_loss], [*history.validation_loss, validation_loss()])
+        history = History(
+            history.inputs, [*history.train_loss, train_loss], [*history.validation_loss, validation_loss()]
+        )
         checkpoints.save(network, optimizer, history)
         on_epoch(history)
     checkpoints.load_best(network, history)
@@ -133,20 +172,6 @@ def fit_loop(
 def mixed_precision(device: torch.device) -> AbstractContextManager[Any]:
     """Compute in bfloat16 inside, where the device is CUDA and an operation allows it."""
     return torch.autocast("cuda", torch.bfloat16) if device.type == "cuda" else nullcontext()
-
-
-def check_counts(config: object, *names: str) -> None:
-    """Raise `InvalidArgument` where one of these fields is below 1."""
-    for name in names:
-        if getattr(config, name) < 1:
-            raise InvalidArgument(f"expected {name} of at least 1, got {getattr(config, name)}")
-
-
-def check_positive(config: object, *names: str) -> None:
-    """Raise `InvalidArgument` where one of these fields is not above 0."""
-    for name in names:
-        if not getattr(config, name) > 0:
-            raise InvalidArgument(f"expected {name} above 0, got {getattr(config, name)}")
 
 
 @contextmanager

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import VOLUME, bar_columns, bar_schema, have_volume, window_ends, windows
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.market.bars.bars import PRICES, Bars
+from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import BadData
 
 TEST_SHARE = 0.4
@@ -94,15 +94,8 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Pr
         Too few bars for the folds; with counts.
     """
     schema = bar_schema(indicators)
-    ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
-    ends = window_ends(bars.ts_event, max_gap_ns, schema.window)
-    ends = ends[ends < len(bars) - 1]
-    ends = ends[bars.ts_event[ends + 1] - bars.ts_event[ends] <= max_gap_ns]
-    traded = have_volume(ohlcv[:, VOLUME], ends)
-    ends = ends[traded]
-    close = bars.prices()
-    returns = np.log(close[ends + 1] / close[ends]).astype(np.float32)
-    every = Part(ends, returns)
+    ends, returns, without_volume = labelled_windows(bars, schema, max_gap_ns)
+    every = Part(ends, returns.astype(np.float32))
     starts = np.linspace(len(ends) * (1 - TEST_SHARE), len(ends), folds + 1).astype(np.int64)
     laid_out = tuple(
         _fold(number, every, int(start), int(stop), schema.window)
@@ -117,8 +110,30 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Pr
             f"first, of {len(bars)} bars with {len(ends)} whole windows of {schema.window} bars with volume (as many "
             "lie between two parts)"
         )
-    columns = bar_columns(ohlcv, indicators)
-    return PriceDataset(bars, schema, columns, laid_out, len(bars) - len(ends), int((~traded).sum()))
+    columns = bar_columns(bars.ohlcv(), indicators)
+    return PriceDataset(bars, schema, columns, laid_out, len(bars) - len(ends), without_volume)
+
+
+def labelled_windows(
+    bars: Bars, schema: FeatureSchema, max_gap_ns: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64], int]:
+    """Return the windows that have volume and a next bar without a gap.
+
+    Returns
+    -------
+    ends : int64 [m]
+        Position of each window's last bar.
+    returns : float64 [m]
+        Log return from that bar's close to the next one's.
+    without_volume : int
+        Windows that are left out as they have no volume.
+    """
+    ends = window_ends(bars.ts_event, max_gap_ns, schema.window)
+    ends = ends[ends < len(bars) - 1]
+    ends = ends[bars.ts_event[ends + 1] - bars.ts_event[ends] <= max_gap_ns]
+    traded = have_volume(bars.volumes(), ends)
+    ends, close = ends[traded], bars.prices()
+    return ends, np.log(close[ends + 1] / close[ends]), int((~traded).sum())
 
 
 def _fold(number: int, every: Part, start: int, stop: int, lookback: int) -> Fold:

@@ -61,7 +61,7 @@ def evaluate(forecast: Forecast, block_rows: int, seed: int) -> dict[str, Any]:
     dict
         Plain JSON types: ``scores``, ``gains``, ``log_likelihood``, ``calibration``, ``bootstrap``, ``beats_baselines``
         (a smaller RMSE than every baseline's and more signs right than a coin, both beyond chance), ``edge``
-        (that in words).
+        (that as a sentence).
     """
     blocks = Blocks(len(forecast.returns), block_rows, seed)
     scored = scores(forecast, blocks)
@@ -78,7 +78,7 @@ def evaluate(forecast: Forecast, block_rows: int, seed: int) -> dict[str, Any]:
         "calibration": {**sign_calibration(forecast), "scale": coverage(forecast)},
         "bootstrap": {"confidence": CONFIDENCE, "block_rows": block_rows, "resamples": RESAMPLES},
         "beats_baselines": beats,
-        "edge": _in_words(gains, beats),
+        "edge": _edge_sentence(gains, beats),
     }
 
 
@@ -168,7 +168,7 @@ def _log_likelihood(forecast: Forecast, blocks: Blocks) -> dict[str, Any]:
     }
 
 
-def _in_words(gains: dict[str, dict[str, Any]], beats: bool) -> str:
+def _edge_sentence(gains: dict[str, dict[str, Any]], beats: bool) -> str:
     error, direction = gains["rmse"], gains["direction"]
     numbers = (
         f"RMSE {abs(error['gain_bps']):.3f} bps {'less' if error['gain_bps'] >= 0 else 'more'} than that of "

@@ -14,8 +14,9 @@ from model_defs.return_network import ReturnNetwork, distribution, negative_log_
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.training.fit.loop import (
     Checkpoints,
+    FitConfig,
     History,
-    check_counts,
+    check_at_least,
     check_positive,
     fit_loop,
     mixed_precision,
@@ -30,27 +31,21 @@ _LARGEST_SHARPNESS = 20.0
 
 
 @dataclass(frozen=True)
-class PriceFitConfig:
+class PriceFitConfig(FitConfig):
     """Settings of a fit."""
 
     epochs: int = 15
-    """Largest number of passes over the training part."""
     patience: int = 5
-    """Number of epochs without a smaller validation loss after which the fit stops."""
+    learning_rate: float = 2e-3
     batch_windows: int = 256
     """Batch size (windows)."""
-    learning_rate: float = 2e-3
-    """Largest learning rate of AdamW (Loshchilov & Hutter 2019)."""
-    weight_decay: float = 1e-2
-    """Decoupled weight decay of AdamW."""
     clip_norm: float = 1.0
     """Largest gradient norm; larger ones are clipped (Pascanu et al. 2013)."""
-    seed: int = 1
-    """Seed of the initial weights, and of each epoch's order of windows and dropout."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "epochs", "patience", "batch_windows")
-        check_positive(self, "learning_rate", "clip_norm")
+        super().__post_init__()
+        check_at_least(self, 1, "batch_windows")
+        check_positive(self, "clip_norm")
 
 
 def fit_fold(
@@ -60,7 +55,6 @@ def fit_fold(
     config: PriceFitConfig,
     device: torch.device,
     checkpoints: Checkpoints,
-    inputs: str,
     on_epoch: Callable[[History], None],
 ) -> tuple[ReturnNetwork, History]:
     """Fit a network on a fold's training part, with early stopping on its validation part.
@@ -74,8 +68,6 @@ def fit_fold(
     ----------
     build : callable
         Returns the untrained `ReturnNetwork`, its initial weights drawn from torch's seed.
-    inputs : str
-        Hash of everything that the outcome depends on.
 
     Returns
     -------
@@ -94,10 +86,8 @@ def fit_fold(
         optimizer,
         lambda epoch: _train_epoch(network, optimizer, dataset, fold.train, config, epoch, device),
         lambda: _validation_loss(network, dataset, fold.validation, device),
-        config.epochs,
-        config.patience,
+        config,
         checkpoints,
-        inputs,
         on_epoch,
     )
     _calibrate(network, forecast(network, dataset, fold.validation.ends, device), fold.validation.returns)
@@ -156,8 +146,8 @@ def _train_epoch(
         rows = torch.from_numpy(dataset.rows(part.ends[batch])).to(device)
         returns = torch.from_numpy(part.returns[batch]).to(device)
         with mixed_precision(device):
-            answer = network(rows)
-        loss = negative_log_likelihood(answer, returns).mean()
+            outputs = network(rows)
+        loss = negative_log_likelihood(outputs, returns).mean()
         optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), config.clip_norm)
@@ -174,17 +164,17 @@ def _learning_rate(step: int, steps: int, greatest: float) -> float:
 
 
 def _validation_loss(network: ReturnNetwork, dataset: PriceDataset, part: Part, device: torch.device) -> float:
-    answers = torch.from_numpy(forecast(network, dataset, part.ends, device))
-    return negative_log_likelihood(answers, torch.from_numpy(part.returns).double()).mean().item()
+    outputs = torch.from_numpy(forecast(network, dataset, part.ends, device))
+    return negative_log_likelihood(outputs, torch.from_numpy(part.returns).double()).mean().item()
 
 
-def _calibrate(network: ReturnNetwork, answers: NDArray[np.float64], returns: NDArray[np.float32]) -> None:
+def _calibrate(network: ReturnNetwork, outputs: NDArray[np.float64], returns: NDArray[np.float32]) -> None:
     """Choose the sharpness that makes the probabilities of the validation part's signs likeliest.
 
     One number, like the temperature of Guo et al. 2017; 0 means signs that are no better than a coin's.
     """
     moved = returns != 0
-    signed = torch.from_numpy(np.sign(returns[moved]) * answers[moved, 0] / answers[moved, 1])
+    signed = torch.from_numpy(np.sign(returns[moved]) * outputs[moved, 0] / outputs[moved, 1])
 
     def loss(sharpness: float) -> float:
         return -distribution(sharpness * signed).clamp(min=1e-12).log().mean().item()

@@ -8,12 +8,10 @@ from typing import Any
 from nautilus_torchserve.features.bar import bar_schema
 from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import PRICE
-from nautilus_torchserve.training.fit.loop import check_counts
+from nautilus_torchserve.training.fit.loop import check_at_least
 from nautilus_torchserve.training.price.fit import PriceFitConfig
-from nautilus_torchserve.training.runs.config import choose_device, read_config, read_setting
+from nautilus_torchserve.training.runs.config import choose_device, read_config
 from nautilus_torchserve.user_error import InvalidArgument
-
-SECTIONS = ("network", "fit")
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class PriceTraining:
     """Number of CPU threads. More fit large networks faster, and give other last bits."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "folds", "threads")
+        check_at_least(self, 1, "folds", "threads")
         self.describe_network()  # refuses an unknown network and a config that does not fit it
 
     def describe_network(self) -> dict[str, Any]:
@@ -97,12 +95,8 @@ def price_training(
     InvalidArgument
         There is no such network.
     """
-    overrides: dict[str, dict[str, object]] = {name: {} for name in SECTIONS}
-    for text in settings:
-        section, name, value = read_setting(text, SECTIONS)
-        overrides[section][name] = value
     spec = PRICE.network(network)
-    sections = read_config(config, {"network": load_object(spec.config), "fit": PriceFitConfig}, overrides)
+    sections = read_config(config, {"network": load_object(spec.config), "fit": PriceFitConfig}, settings)
     network_config = {name: value for name, value in asdict(sections["network"]).items() if name != "inputs"}
     if indicators is None:
         indicators = bool(spec.schema.get("indicators", False))

@@ -18,6 +18,7 @@ from nautilus_torchserve.training.price.dataset import Fold, Part, PriceDataset
 from nautilus_torchserve.training.price.evaluate import Forecast, evaluate, scores
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.runs.result import describe_run, market_facts
+from nautilus_torchserve.training.runs.tracking import flatten
 
 WINDOWS = 1024
 """Number of test windows, evenly spread."""
@@ -28,8 +29,8 @@ STEP_GROUPS = (1, 3, 8, 20)
 
 
 @dataclass(frozen=True, eq=False)
-class Fitted:
-    """A fitted fold."""
+class FitResult:
+    """The fit of one fold."""
 
     fold: Fold
     network: ReturnNetwork
@@ -52,7 +53,7 @@ def left_out_notes(dataset: PriceDataset) -> list[str]:
     return [f"{dataset.without_volume:,} windows without any volume were left out, as they are when predicting."]
 
 
-def record(dataset: PriceDataset, training: PriceTraining, fitted: list[Fitted]) -> dict[str, Any]:
+def record(dataset: PriceDataset, training: PriceTraining, fitted: list[FitResult]) -> dict[str, Any]:
     """Return ``evaluation.json``: what `reporting.evaluation.price_page` shows, in plain JSON types."""
     bars, last = dataset.bars, fitted[-1]
     forecasts = Forecast.concat([fold.forecast for fold in fitted])
@@ -83,27 +84,27 @@ def record(dataset: PriceDataset, training: PriceTraining, fitted: list[Fitted])
             "left_out": dataset.left_out,
             "without_volume": dataset.without_volume,
         },
-        "settings": _texts(training.to_dict()),
+        "settings": {name: str(value) for name, value in flatten(training.to_dict()).items()},
         "model_facts": {
             "Parameters": f"{sum(values.numel() for values in last.network.parameters()):,}",
             "Columns": ", ".join(column.name for column in dataset.schema.columns),
-            "Sharpness of the confidence": f"{last.network.sharpness.item():.3f}",
+            "Confidence sharpness": f"{last.network.sharpness.item():.3f}",
         },
     }
 
 
-def _explained(dataset: PriceDataset, done: Fitted) -> dict[str, Any]:
+def _explained(dataset: PriceDataset, result: FitResult) -> dict[str, Any]:
     """Explain the most confident forecast of a fold's test windows."""
-    surest = np.abs(done.forecast.location / done.forecast.scale).argmax()
-    end = done.fold.test.ends[surest]
+    surest = np.abs(result.forecast.location / result.forecast.scale).argmax()
+    end = result.fold.test.ends[surest]
     (window,) = dataset.rows(np.array([end]))
     with threads(1):
-        explanation = explain_window(float64_copy(done.network), window, dataset.schema.columns, None, TimeLimit())
+        explanation = explain_window(float64_copy(result.network), window, dataset.schema.columns, None, TimeLimit())
     return {"ts_event": int(dataset.bars.ts_event[end]), "explanation": explanation}
 
 
-def _fold_facts(dataset: PriceDataset, done: Fitted) -> dict[str, Any]:
-    fold, ts_event = done.fold, dataset.bars.ts_event
+def _fold_facts(dataset: PriceDataset, result: FitResult) -> dict[str, Any]:
+    fold, ts_event = result.fold, dataset.bars.ts_event
     return {
         "number": fold.number,
         "train_windows": len(fold.train),
@@ -111,14 +112,14 @@ def _fold_facts(dataset: PriceDataset, done: Fitted) -> dict[str, Any]:
         "test_windows": len(fold.test),
         "test_from": int(ts_event[fold.test.ends[0]]),
         "test_to": int(ts_event[fold.test.ends[-1]]),
-        "epochs": done.history.epochs,
-        "best_epoch": done.history.best_epoch,
-        "scores": scores(done.forecast),
+        "epochs": result.history.epochs,
+        "best_epoch": result.history.best_epoch,
+        "scores": scores(result.forecast),
     }
 
 
 def describe(
-    dataset: PriceDataset, training: PriceTraining, served: Fitted, evaluation: dict[str, Any], max_gap_ns: int
+    dataset: PriceDataset, training: PriceTraining, served: FitResult, evaluation: dict[str, Any], max_gap_ns: int
 ) -> dict[str, Any]:
     """Return ``model.json``, the description of the served model."""
     bars, fold, network = dataset.bars, served.fold, served.network
@@ -149,14 +150,6 @@ def describe(
             "confidence": {f"p{at}": float(np.percentile(confidence, at)) for at in (50, 90, 99)},
         },
     )
-
-
-def _texts(settings: dict[str, Any], prefix: str = "") -> dict[str, str]:
-    """Return nested settings as dotted names with texts."""
-    texts: dict[str, str] = {}
-    for name, value in settings.items():
-        texts |= _texts(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": str(value)}
-    return texts
 
 
 def importance(network: ReturnNetwork, dataset: PriceDataset, part: Part, seed: int) -> dict[str, list[dict[str, Any]]]:

@@ -23,7 +23,7 @@ from nautilus_torchserve.training.price.dataset import Fold, PriceDataset, bar_d
 from nautilus_torchserve.training.price.evaluate import Forecast
 from nautilus_torchserve.training.price.fit import fit_fold, forecast
 from nautilus_torchserve.training.price.options import PriceTraining
-from nautilus_torchserve.training.price.records import Fitted, describe, predict_windows, record
+from nautilus_torchserve.training.price.records import FitResult, describe, predict_windows, record
 from nautilus_torchserve.training.runs.result import (
     CHECKPOINTS,
     Artifacts,
@@ -78,7 +78,7 @@ def train_price(
     BadRunFolder
         ``out`` holds something that is not a run.
     TrackingFailed
-        The MLflow store does not open, or does not take a value.
+        The MLflow store cannot be opened, or rejects a value.
     """
     out = out.resolve()
     check_replaceable(out, PRICE)
@@ -97,7 +97,8 @@ def train_price(
     with threads(training.threads), track_training(out, PRICE.name, params, facts, inputs) as tracked:
         folds = []
         for fold in dataset.folds:
-            folds.append(_fit(dataset, fold, training, working, inputs, _on_epoch(tracked, fold, on_epoch)))
+            checkpoints = Checkpoints(working / CHECKPOINTS / f"fold-{fold.number}", inputs)
+            folds.append(_fit(dataset, fold, training, checkpoints, _on_epoch(tracked, fold, on_epoch)))
             track_history(tracked, folds[-1].history, fold.number)
         evaluation = record(dataset, training, folds)
         description = describe(dataset, training, folds[-1], evaluation, max_gap_ns)
@@ -121,10 +122,9 @@ def _fit(
     dataset: PriceDataset,
     fold: Fold,
     training: PriceTraining,
-    working: Path,
-    inputs: str,
+    checkpoints: Checkpoints,
     on_epoch: Callable[[History], None],
-) -> Fitted:
+) -> FitResult:
     device = torch.device(training.device)
     network, history = fit_fold(
         dataset,
@@ -132,12 +132,11 @@ def _fit(
         partial(build_network, {"network": training.describe_network()}),
         training.fit,
         device,
-        Checkpoints(working / CHECKPOINTS / f"fold-{fold.number}"),
-        inputs,
+        checkpoints,
         on_epoch,
     )
     predicted = forecast(network, dataset, fold.test.ends, device)
-    return Fitted(
+    return FitResult(
         fold,
         network.cpu(),
         history,
@@ -153,7 +152,7 @@ def _fit(
 
 
 def _write(
-    working: Path, dataset: PriceDataset, served: Fitted, description: dict[str, Any], evaluation: dict[str, Any]
+    working: Path, dataset: PriceDataset, served: FitResult, description: dict[str, Any], evaluation: dict[str, Any]
 ) -> None:
     test = served.fold.test
     rows = dataset.rows(test.ends[golden_places(len(test), PRICE.golden)])

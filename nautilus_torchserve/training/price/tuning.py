@@ -18,7 +18,7 @@ from nautilus_torchserve.training.price.dataset import PriceDataset, bar_dataset
 from nautilus_torchserve.training.price.fit import fit_fold
 from nautilus_torchserve.training.price.options import PriceTraining
 from nautilus_torchserve.training.runs.result import hash_inputs
-from nautilus_torchserve.training.runs.tuning import Report, Tuned, TuneProgress, tune
+from nautilus_torchserve.training.runs.tuning import Report, TuneProgress, TuningResult, tune
 
 BATCHES = (128, 256, 512)
 LEARNING_RATES = (3e-4, 1e-2)
@@ -31,7 +31,7 @@ def tune_price(
     trials: int,
     training: PriceTraining,
     on_trial: Callable[[TuneProgress], None] = lambda progress: None,
-) -> Tuned:
+) -> TuningResult:
     """Search the configuration with the least validation loss; an earlier search is continued.
 
     Every trial is fitted and validated on the first fold, whose bars lie before all test parts: the configuration has
@@ -87,8 +87,7 @@ def _validation_loss(
             partial(build_network, {"network": tried.describe_network()}),
             tried.fit,
             torch.device(training.device),
-            Checkpoints(Path(folder)),
-            "trial",
+            Checkpoints(Path(folder), "trial"),
             lambda history: report(history.epochs, history.validation_loss[-1]),
         )
     return min(history.validation_loss)

@@ -1,8 +1,7 @@
 """Configuration files of trainings: tuning writes them, the next training reads them."""
 
 import json
-import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, Field, asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, NoReturn, get_type_hints
@@ -10,6 +9,7 @@ from typing import Any, NoReturn, get_type_hints
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from nautilus_torchserve.files.atomic_file import fresh_file, settle
 from nautilus_torchserve.user_error import InvalidArgument
 
 TUNED = "tuned"
@@ -41,7 +41,7 @@ def write_config(
     best : mapping
         Section -> name -> value, such as ``{"network": {"hidden": 64}, "fit": {"learning_rate": 1e-3}}``.
     fixed : mapping
-        Sections of what was not tuned; a tuned value goes before a fixed one.
+        Sections of what was not tuned; a tuned value overrides a fixed one.
 
     Raises
     ------
@@ -57,27 +57,29 @@ def write_config(
         text = json.dumps({**sections, TUNED: asdict(provenance)}, indent=2, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise BadConfig(f"{path}: expected values of JSON types: {error}") from None
-    _write_whole(path, text + "\n")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with fresh_file(path.parent, path.name) as file:
+        file.write(f"{text}\n".encode())
+        settle(file, path, 0o644)
 
 
-def read_config(
-    path: Path | None, sections: Mapping[str, type], overrides: Mapping[str, Mapping[str, object]] | None = None
-) -> dict[str, Any]:
+def read_config(path: Path | None, sections: Mapping[str, type], settings: Sequence[str] = ()) -> dict[str, Any]:
     """Read a configuration, every key and type checked.
 
     Parameters
     ----------
     path : Path, optional
-        JSON: an object of sections, and optionally `TUNED`; None for defaults and overrides alone.
+        JSON: an object of sections, and optionally `TUNED`; None for defaults and settings alone.
     sections : mapping
         Section -> its frozen dataclass, such as ``{"network": PriceLSTMConfig, "fit": PriceFitConfig}``.
-    overrides : mapping, optional
-        Section -> name -> value, which go before those of the file.
+    settings : sequence of str
+        ``fit.epochs=5``: single values, which override those of the file; a later one overrides an earlier one. A value
+        that is not JSON is a text.
 
     Returns
     -------
     dict
-        Section -> instance; what the file leaves out has its default. `TUNED` -> `Provenance`
+        Section -> instance; what the file omits has its default. `TUNED` -> `Provenance`
         where the file has one.
 
     Raises
@@ -85,13 +87,17 @@ def read_config(
     BadConfig
         Names the file, the key, and what was expected there.
     """
+    overrides: dict[str, dict[str, object]] = {name: {} for name in sections}
+    for text in settings:
+        section, name, value = _parse_setting(text, sections)
+        overrides[section][name] = value
     where = "settings" if path is None else str(path)
     document = {} if path is None else _section(where, "the file", _parse(path), {**sections, TUNED: Provenance})
     config = {}
     for name, kind in sections.items():
         values = document.get(name, {})
-        if overrides and isinstance(values, dict):
-            values = {**values, **overrides.get(name, {})}
+        if isinstance(values, dict):
+            values = {**values, **overrides[name]}
         config[name] = _build(where, name, kind, values)
     if TUNED in document:
         config[TUNED] = _build(where, TUNED, Provenance, document[TUNED])
@@ -150,24 +156,8 @@ def _as_text(hint: Any) -> str:
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
-def _write_whole(path: Path, text: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    writing = path.with_name(f".{path.name}.writing")
-    with writing.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    writing.replace(path)
-
-
-def read_setting(text: str, sections: Collection[str]) -> tuple[str, str, object]:
-    """Split ``fit.epochs=5`` into section, name and value, which is parsed as JSON where it can be, else a text.
-
-    Raises
-    ------
-    BadConfig
-        Something else, or no such section.
-    """
+def _parse_setting(text: str, sections: Collection[str]) -> tuple[str, str, object]:
+    """Split ``fit.epochs=5`` into section, name and value."""
     key, equals, value = text.partition("=")
     section, dot, name = key.partition(".")
     if not equals or not dot or section not in sections:

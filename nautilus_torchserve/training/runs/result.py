@@ -94,7 +94,7 @@ def track_training(
     Raises
     ------
     TrackingFailed
-        The MLflow store does not open, or does not take a value.
+        The MLflow store cannot be opened, or rejects a value.
     """
     working = working_folder(out)
     working.mkdir(parents=True, exist_ok=True)

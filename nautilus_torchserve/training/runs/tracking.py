@@ -1,6 +1,6 @@
 """Training runs in MLflow: parameters, the curve of every fold, results, files.
 
-Without a word they go into ``mlflow.db`` (SQLite) beside the run folders, files under
+By default they go into ``mlflow.db`` (SQLite) beside the run folders, files under
 ``mlflow-artifacts/``; with MLFLOW_TRACKING_URI set, to that server. Nothing here touches MLflow's
 own global state (its active run, its tracking URI), and nothing is sent to MLflow's makers.
 """
@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from nautilus_torchserve.mlflow_store import (
     TrackingFailed,
     experiment_id,
-    hasty,
+    fail_fast,
     open_store,
-    shown,
+    redact,
     tracking_store,
     typed_errors,
 )
@@ -37,11 +37,11 @@ _log = logging.getLogger(__name__)
 
 
 class TrackedRun:
-    """One training run in the store; made by :func:`track`."""
+    """One training run in the store, opened by `track`."""
 
     def __init__(self, client: "MlflowClient", run: "Run", store: str) -> None:
         self.run_id: str = run.info.run_id
-        """MLflow's name of the run; with it an interrupted run goes on."""
+        """MLflow's id of the run, by which an interrupted run is continued."""
         self._client = client
         self._store = store
         self._kept = {
@@ -49,9 +49,9 @@ class TrackedRun:
         }
 
     def epoch(self, fold: int, epoch: int, metrics: Mapping[str, float]) -> None:
-        """Keep an epoch's values as ``fold_<fold>/<name>`` at step ``epoch``, all at once.
+        """Log an epoch's values as ``fold_<fold>/<name>`` at step ``epoch``, all at once.
 
-        What an interrupted run had kept of that epoch stays; it does not appear twice.
+        What an interrupted run had logged of that epoch stays; it does not appear twice.
         """
         named = {f"fold_{fold}/{name}": value for name, value in metrics.items()}
         fresh = {key: value for key, value in named.items() if (key, epoch) not in self._kept}
@@ -61,11 +61,11 @@ class TrackedRun:
         self._kept |= {(key, epoch) for key in fresh}
 
     def metrics(self, metrics: Mapping[str, float]) -> None:
-        """Keep values of the whole run; the latest under a name is the one that counts."""
+        """Log values of the whole run; the latest under a name counts."""
         self._log_metrics(metrics, step=0)
 
     def tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags; a tag that is there is replaced."""
+        """Set tags; an existing tag is replaced."""
         from mlflow.entities import RunTag
 
         with typed_errors(self._store, "tags"):
@@ -98,7 +98,7 @@ def track(
     tags: Mapping[str, str],
     run_id: str | None = None,
 ) -> Iterator[TrackedRun]:
-    """Keep what happens inside as one run, which ends FINISHED, FAILED (an exception) or KILLED (an interrupt).
+    """Track what happens inside as one run, which ends FINISHED, FAILED (an exception) or KILLED (an interrupt).
 
     Parameters
     ----------
@@ -113,21 +113,24 @@ def track(
     tags : mapping
         Such as the commit and the data's hash.
     run_id : str, optional
-        Of an interrupted run, which goes on. Where the store has no such run a new one begins,
-        and a warning says so.
+        Of an interrupted run to continue. Where the store has no such run a new one begins, with a
+        warning.
 
     Raises
     ------
     TrackingFailed
         Before anything inside has run: the store cannot be opened, or the interrupted run had
-        other parameters. Inside: it did not take a value.
+        other parameters. Inside: the store rejects a value.
     """
-    store, flat = tracking_store(runs), flatten(params)
-    with typed_errors(store, f"experiment {experiment!r}"), hasty():
+    store = tracking_store(runs)
+    flat = {name: _as_text(value) for name, value in flatten(params).items()}
+    with typed_errors(store, f"experiment {experiment!r}"), fail_fast():
         client = open_store(store)
-        run = _resume(client, store, run_id, flat) or _begin(client, store, experiment, name)
+        run = _resume(client, store, run_id, flat)
+        if run is None:
+            run = client.create_run(experiment_id(client, store, experiment), run_name=name)
     try:
-        with typed_errors(store, "parameters"), hasty():
+        with typed_errors(store, "parameters"), fail_fast():
             _keep_params(client, run, flat)
             tracked = TrackedRun(client, run, store)
             tracked.tags(tags)
@@ -139,16 +142,20 @@ def track(
         client.set_terminated(tracked.run_id, "FINISHED")
 
 
-def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, str]:
-    """Return nested parameters as MLflow keeps them: dotted names, texts."""
-    flat: dict[str, str] = {}
+def flatten(params: Mapping[str, object], prefix: str = "") -> dict[str, object]:
+    """Return nested parameters by dotted names."""
+    flat: dict[str, object] = {}
     for key, value in params.items():
         if isinstance(value, Mapping) and value:
             flat |= flatten(value, f"{prefix}{key}.")
         else:
-            text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
-            flat[f"{prefix}{key}"] = _cut(text, LONGEST_PARAMETER)
+            flat[f"{prefix}{key}"] = value
     return flat
+
+
+def _as_text(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, default=str)
+    return _cut(text, LONGEST_PARAMETER)
 
 
 def _cut(text: str, longest: int) -> str:
@@ -156,10 +163,6 @@ def _cut(text: str, longest: int) -> str:
         return text
     ending = f"... ({len(text)} characters, sha256 {hashlib.sha256(text.encode()).hexdigest()})"
     return text[: longest - len(ending)] + ending
-
-
-def _begin(client: "MlflowClient", store: str, experiment: str, name: str) -> "Run":
-    return client.create_run(experiment_id(client, store, experiment), run_name=name)
 
 
 def _resume(client: "MlflowClient", store: str, run_id: str | None, params: Mapping[str, str]) -> "Run | None":
@@ -175,11 +178,11 @@ def _resume(client: "MlflowClient", store: str, run_id: str | None, params: Mapp
         run = None
     if run is None or run.info.lifecycle_stage != "active":
         state = "unknown there" if run is None else "deleted there"
-        _log.warning("%s: cannot continue run %s, which is %s; a new one begins", shown(store), run_id, state)
+        _log.warning("%s: cannot continue run %s, which is %s; a new one begins", redact(store), run_id, state)
         return None
     for key, kept in run.data.params.items():
         if params.get(key, kept) != kept:
-            raise TrackingFailed(f"{shown(store)}: run {run_id}: expected {key} = {kept}, got {params[key]}")
+            raise TrackingFailed(f"{redact(store)}: run {run_id}: expected {key} = {kept}, got {params[key]}")
     client.update_run(run_id, status="RUNNING")
     return run
 
@@ -187,12 +190,12 @@ def _resume(client: "MlflowClient", store: str, run_id: str | None, params: Mapp
 def _keep_params(client: "MlflowClient", run: "Run", params: Mapping[str, str]) -> None:
     from mlflow.entities import Param
 
-    kept = run.data.params  # all of them, unless a run is gone on with that was interrupted right here
+    kept = run.data.params  # incomplete where the run was interrupted right here
     client.log_batch(run.info.run_id, params=[Param(key, value) for key, value in params.items() if key not in kept])
 
 
 def _end_after(error: BaseException, client: "MlflowClient", store: str, run_id: str) -> None:
-    """Record how the run ended; the error itself matters more than a store that does not take this."""
+    """Record how the run ended; the error itself matters more than a store that fails here."""
     status = "FAILED" if isinstance(error, Exception) else "KILLED"
     try:
         with typed_errors(store, f"{status} as the end of run {run_id}"):

@@ -18,12 +18,12 @@ from nautilus_torchserve.user_error import UserError
 START_UP_TRIALS = 5
 """Complete trials before any is pruned."""
 WARM_UP_EPOCHS = 3
-"""No trial is pruned before it has reported so many epochs, unless the caller says otherwise."""
+"""No trial is pruned before it has reported so many epochs."""
 _CONFIGURATION = "configuration"
 _LOCK_TIMEOUT_S = 60
 
 Report = Callable[[int, float], None]
-"""Takes an epoch (from 1) and its validation loss; raises `optuna.TrialPruned` where going on is no use."""
+"""Takes an epoch (from 1) and its validation loss; raises `optuna.TrialPruned` where the trial is to be stopped."""
 Objective = Callable[[Mapping[str, object], Report], float]
 """Takes a configuration and a `Report`, and returns the value to minimise."""
 Space = Callable[[optuna.Trial], dict[str, object]]
@@ -50,21 +50,18 @@ class TuneProgress:
     configuration: dict[str, object]
     done: int
     """Trials that count so far, this one and earlier runs' included."""
-    wanted: int
     best_value: float | None
     """Least value so far; None before the first complete trial."""
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TuningResult:
     """The outcome of a study."""
 
     study: str
     best_params: dict[str, object]
     """The configuration of the least value, as `Space` returned it."""
     best_value: float
-    best_trial: int
-    """Number of the trial with the least value."""
     trials: int
     """Trials that count: complete or pruned."""
     pruned: int
@@ -80,29 +77,25 @@ def tune(
     space: Space,
     seed: int,
     on_trial: Callable[[TuneProgress], None] = lambda progress: None,
-    warm_up_epochs: int = WARM_UP_EPOCHS,
-) -> Tuned:
-    """Minimise an objective over a space; a study that is there already goes on.
+) -> TuningResult:
+    """Minimise an objective over a space; an existing study is continued.
 
-    Each trial is drawn by a sampler (TPE, Bergstra et al. 2011) with a seed of its own, made of
-    ``seed`` and the trial's number. So what is drawn depends on the trials before, not on how
-    often the study was interrupted, and a trial that ran out of memory is not drawn again the
-    same. A trial is pruned when its best loss is worse than the median of earlier trials' losses at that
-    epoch (Golovin et al. 2017, section 3.2.2), or when its loss is not a finite number.
+    Each trial is drawn by a sampler (TPE, Bergstra et al. 2011) with a seed of its own, made of ``seed`` and the
+    trial's number. So a trial depends on those before it, not on how often the study was interrupted, and one that ran
+    out of memory is not repeated. A trial is pruned when its best loss is worse than the median of earlier trials'
+    losses at that epoch (Golovin et al. 2017, section 3.2.2), or when its loss is not a finite number.
 
     Parameters
     ----------
     storage : Path
-        SQLite file, made where it is not there; it may hold many studies.
+        SQLite file, made if missing; it may hold many studies.
     study : str
-        Name of the study. All that changes the objective (data, model, length of the fit) belongs into it:
+        Name of the study. Everything that changes the objective (data, model, length of the fit) belongs into it:
         values of different objectives must not be compared.
     trials : int
         Complete and pruned trials wanted in all; a study that has some runs only the rest.
     on_trial : callable
         Called after each trial.
-    warm_up_epochs : int
-        No trial is pruned before it has reported so many.
 
     Raises
     ------
@@ -111,27 +104,27 @@ def tune(
     TuningFailed
         Every trial was pruned.
     Exception
-        Of the objective, as it is; the trial is marked failed and the next call goes on.
+        Of the objective, unchanged; the trial is marked failed and the next call continues the study.
     """
     storage.parent.mkdir(parents=True, exist_ok=True)
-    with _quiet():
+    with _silence_optuna():
         backend = optuna.storages.RDBStorage(
             f"sqlite:///{storage.resolve()}", engine_kwargs={"connect_args": {"timeout": _LOCK_TIMEOUT_S}}
         )
-        pruner = optuna.pruners.MedianPruner(START_UP_TRIALS, n_warmup_steps=warm_up_epochs)
+        pruner = optuna.pruners.MedianPruner(START_UP_TRIALS, n_warmup_steps=WARM_UP_EPOCHS)
         stored = optuna.create_study(storage=backend, study_name=study, pruner=pruner, load_if_exists=True)
-        with _alone(storage, study, backend.get_study_id_from_name(study)):
-            for lost in _in_state(stored, TrialState.RUNNING):  # alone here, so its process is gone
+        with _lock_study(storage, study, backend.get_study_id_from_name(study)):
+            for lost in _in_state(stored, TrialState.RUNNING):  # locked by this process, so its own is gone
                 stored.tell(lost.number, state=TrialState.FAIL)
             while len(_counting(stored)) < trials:
                 number = len(stored.get_trials(deepcopy=False))
                 stored.sampler = optuna.samplers.TPESampler(seed=_trial_seed(seed, number))
                 stored.optimize(_trial(objective, space), n_trials=1)
-                on_trial(_progress(stored, trials))
-            return _tuned(stored)
+                on_trial(_progress(stored))
+            return _result(stored)
 
 
-def write_best(path: Path, tuned: Tuned, fixed: Mapping[str, Mapping[str, object]]) -> None:
+def write_best(path: Path, tuned: TuningResult, fixed: Mapping[str, Mapping[str, object]]) -> None:
     """Write the best configuration, with what was not tuned, where
     `training.runs.config.read_config` takes it.
 
@@ -166,7 +159,7 @@ def _trial_seed(seed: int, number: int) -> int:
     return int(np.random.SeedSequence([seed, number]).generate_state(1)[0])
 
 
-def _progress(study: optuna.Study, wanted: int) -> TuneProgress:
+def _progress(study: optuna.Study) -> TuneProgress:
     newest = study.get_trials(deepcopy=False)[-1]
     complete = newest.state == TrialState.COMPLETE
     best = _best(study)
@@ -176,20 +169,18 @@ def _progress(study: optuna.Study, wanted: int) -> TuneProgress:
         value=newest.value if complete else None,
         configuration=newest.user_attrs[_CONFIGURATION],
         done=len(_counting(study)),
-        wanted=wanted,
         best_value=best.value if best else None,
     )
 
 
-def _tuned(study: optuna.Study) -> Tuned:
+def _result(study: optuna.Study) -> TuningResult:
     best, counting = _best(study), _counting(study)
     if best is None or best.value is None:
         raise TuningFailed(f"{study.study_name}: expected a complete trial, got {len(counting)} pruned ones")
-    return Tuned(
+    return TuningResult(
         study=study.study_name,
         best_params=best.user_attrs[_CONFIGURATION],
         best_value=best.value,
-        best_trial=best.number,
         trials=len(counting),
         pruned=len(_in_state(study, TrialState.PRUNED)),
         failed=len(_in_state(study, TrialState.FAIL)),
@@ -210,7 +201,7 @@ def _in_state(study: optuna.Study, *states: TrialState) -> list[FrozenTrial]:
 
 
 @contextmanager
-def _alone(storage: Path, study: str, study_id: int) -> Iterator[None]:
+def _lock_study(storage: Path, study: str, study_id: int) -> Iterator[None]:
     """Keep other processes off one study: a lock on the byte of its id, which ends with the process however that ends.
 
     Not on the database itself, whose own locks would be lost when it is closed.
@@ -224,7 +215,7 @@ def _alone(storage: Path, study: str, study_id: int) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _silence_optuna() -> Iterator[None]:
     """Silence Optuna, which writes a line for each trial to stderr, and the traceback of an error that is raised."""
     before = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)

@@ -30,7 +30,6 @@ TOKENIZER, VOCABULARY, TOKENIZER_CONFIG = "tokenizer.json", "vocab.txt", "tokeni
 LONGEST = 512
 """Tokens of a text, or of a chunk of one, at most: beyond, attention costs more than another chunk does."""
 _UNKNOWN = ("[UNK]", "<unk>")
-_CHUNK = 1 << 20
 
 
 class BadBackbone(UserError, ValueError):
@@ -224,6 +223,5 @@ def _sha256(*paths: Path) -> str:
     digest = hashlib.sha256()
     for path in paths:
         with path.open("rb") as file:
-            while chunk := file.read(_CHUNK):
-                digest.update(chunk)
+            hashlib.file_digest(file, lambda: digest)
     return digest.hexdigest()

@@ -61,7 +61,7 @@ def sorted_batches(part: TokenizedPart, size: int) -> list[NDArray[np.int64]]:
     return [order[at : at + size] for at in range(0, len(order), size)]
 
 
-def padded(part: TokenizedPart, places: NDArray[np.int64], padding: int) -> torch.Tensor:
+def pad_batch(part: TokenizedPart, places: NDArray[np.int64], padding: int) -> torch.Tensor:
     """Return a batch, int64 [batch, tokens], padded to its longest sentence."""
     longest = max(len(part.tokens[place]) for place in places)
     rows = np.full((len(places), longest), padding, np.int64)

@@ -1,4 +1,4 @@
-"""The parts that a sentiment model is fitted, stopped and judged on, with no sentence in two of them."""
+"""The parts that a sentiment model is fitted, stopped and evaluated on, with no sentence in two of them."""
 
 import hashlib
 import json

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.scores.classification import accuracy, calibration, class_scores, confusion_matrix, macro_f1
+from nautilus_torchserve.scores.classification import (
+    accuracy,
+    calibration,
+    class_scores,
+    confusion_matrix,
+    label_scores,
+    macro_f1,
+)
 from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, interval, is_gain, is_loss
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
 
@@ -27,7 +34,7 @@ _DECIMALS = 3
 
 
 def evaluate(
-    sentences: Sequence[Sentence], labels: NDArray[np.int64], answers: Mapping[str, NDArray[np.int64]], seed: int
+    sentences: Sequence[Sentence], labels: NDArray[np.int64], predictions: Mapping[str, NDArray[np.int64]], seed: int
 ) -> dict[str, Any]:
     """Score the model and the baselines on the same sentences.
 
@@ -38,8 +45,8 @@ def evaluate(
     ----------
     labels : int64 [n]
         Places in `CLASSES`.
-    answers : mapping
-        `MODEL` and each baseline -> the classes it decides for, int64 [n].
+    predictions : mapping
+        `MODEL` and each baseline -> its predicted classes, int64 [n].
     seed : int
         Of the resampling.
 
@@ -48,29 +55,29 @@ def evaluate(
     dict
         Plain JSON types: ``scores``, ``gains``, ``per_class``, ``confusion``, ``by_topic``, ``by_style``,
         ``bootstrap``, ``beats_baselines`` (accuracy and macro-F1 above every baseline's, beyond chance), ``edge``
-        (that in words).
+        (that as a sentence).
     """
     clusters = _clusters(sentences)
     drawn = _resamples(int(clusters.max()) + 1, seed)
-    resampled = {name: _resampled(clusters, labels, each, drawn) for name, each in answers.items()}
+    resampled = {name: _resampled(clusters, labels, predicted, drawn) for name, predicted in predictions.items()}
     scored = {
         name: {
-            **scores(labels, each),
+            **label_scores(labels, predicted, len(CLASSES)),
             **{f"{score}_interval": interval(resampled[name][score]) for score in _SCORES},
         }
-        for name, each in answers.items()
+        for name, predicted in predictions.items()
     }
     gains = {score: _gain(score, scored, resampled) for score in _SCORES}
     beats = beats_baselines(gains)
     return {
         "scores": scored,
         "gains": gains,
-        **class_facts(labels, answers[MODEL]),
-        "by_topic": _by([sentence.topic.partition("/")[0] for sentence in sentences], labels, answers),
-        "by_style": _by([sentence.style for sentence in sentences], labels, answers),
+        **class_facts(labels, predictions[MODEL]),
+        "by_topic": _by([sentence.topic.partition("/")[0] for sentence in sentences], labels, predictions),
+        "by_style": _by([sentence.style for sentence in sentences], labels, predictions),
         "bootstrap": {"confidence": CONFIDENCE, "resamples": RESAMPLES, "groups": int(clusters.max()) + 1},
         "beats_baselines": beats,
-        "edge": _in_words(gains, beats),
+        "edge": _edge_sentence(gains, beats),
     }
 
 
@@ -79,27 +86,10 @@ def beats_baselines(gains: Mapping[str, Mapping[str, Any]]) -> bool:
     return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
 
 
-def scores(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, float]:
-    """Return accuracy and the mean of the classes' F1."""
-    table = confusion_matrix(labels, answers, len(CLASSES))
-    return {"accuracy": float(accuracy(table)), "macro_f1": float(macro_f1(table))}
-
-
-def class_facts(labels: NDArray[np.int64], answers: NDArray[np.int64]) -> dict[str, Any]:
+def class_facts(labels: NDArray[np.int64], predicted: NDArray[np.int64]) -> dict[str, Any]:
     """Return ``confusion`` (rows: labels, columns: predictions) and ``per_class`` scores; None where undefined."""
-    table = confusion_matrix(labels, answers, len(CLASSES))
-    scored = class_scores(table)
-    rows = [
-        {
-            "class": name,
-            "support": int(scored.support[at]),
-            "precision": _known(scored.precision[at]),
-            "recall": _known(scored.recall[at]),
-            "f1": _known(scored.f1[at]),
-        }
-        for at, name in enumerate(CLASSES)
-    ]
-    return {"confusion": table.tolist(), "per_class": rows}
+    table = confusion_matrix(labels, predicted, len(CLASSES))
+    return {"confusion": table.tolist(), "per_class": class_scores(table).rows(CLASSES)}
 
 
 def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -> dict[str, Any]:
@@ -116,12 +106,12 @@ def reliability(probabilities: NDArray[np.float64], labels: NDArray[np.int64]) -
     return {"ece": bins.ece, "bins": bins.rows()}
 
 
-def misread_sentences(
+def misclassified_sentences(
     sentences: Sequence[Sentence], labels: NDArray[np.int64], probabilities: NDArray[np.float64]
 ) -> list[dict[str, Any]]:
     """Return the misclassified sentences, the most confident mistakes first."""
-    answers = probabilities.argmax(axis=1)
-    places = np.flatnonzero(answers != labels)
+    predicted = probabilities.argmax(axis=1)
+    places = np.flatnonzero(predicted != labels)
     order = places[np.argsort(-probabilities.max(axis=1)[places], kind="stable")]
     return [
         {
@@ -129,7 +119,7 @@ def misread_sentences(
             "topic": sentences[at].topic,
             "style": sentences[at].style,
             "label": CLASSES[labels[at]],
-            "said": CLASSES[answers[at]],
+            "predicted": CLASSES[predicted[at]],
             "probabilities": dict(zip(CLASSES, probabilities[at].tolist(), strict=True)),
         }
         for at in order
@@ -149,11 +139,11 @@ def _resamples(clusters: int, seed: int) -> NDArray[np.int64]:
 
 
 def _resampled(
-    clusters: NDArray[np.int64], labels: NDArray[np.int64], answers: NDArray[np.int64], drawn: NDArray[np.int64]
+    clusters: NDArray[np.int64], labels: NDArray[np.int64], predicted: NDArray[np.int64], drawn: NDArray[np.int64]
 ) -> dict[str, NDArray[np.float64]]:
     """Return each score on each resample [resamples]."""
     size = len(CLASSES)
-    cells = np.bincount((clusters * size + labels) * size + answers, minlength=drawn.shape[1] * size**2)
+    cells = np.bincount((clusters * size + labels) * size + predicted, minlength=drawn.shape[1] * size**2)
     tables = np.tensordot(drawn, cells.reshape(-1, size, size), axes=1)
     return {"accuracy": accuracy(tables), "macro_f1": macro_f1(tables)}
 
@@ -171,7 +161,7 @@ def _gain(
 
 
 def _by(
-    names: Sequence[str], labels: NDArray[np.int64], answers: Mapping[str, NDArray[np.int64]]
+    names: Sequence[str], labels: NDArray[np.int64], predictions: Mapping[str, NDArray[np.int64]]
 ) -> list[dict[str, Any]]:
     """Return the accuracy in each group, the model's weakest first."""
     rows = []
@@ -182,18 +172,14 @@ def _by(
                 "name": name or "without",
                 "sentences": int(chosen.sum()),
                 "accuracy": {
-                    source: float((predicted == labels)[chosen].mean()) for source, predicted in answers.items()
+                    source: float((predicted == labels)[chosen].mean()) for source, predicted in predictions.items()
                 },
             }
         )
     return sorted(rows, key=lambda row: row["accuracy"][MODEL])
 
 
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _in_words(gains: Mapping[str, Mapping[str, Any]], beats: bool) -> str:
+def _edge_sentence(gains: Mapping[str, Mapping[str, Any]], beats: bool) -> str:
     numbers = "; ".join(
         f"{name} {100 * gain['gain']:+.1f} points on {gain['best_baseline']}, {CONFIDENCE:.0%} interval "
         f"{100 * gain['interval'][0]:+.1f} to {100 * gain['interval'][1]:+.1f}"

@@ -18,13 +18,14 @@ from model_defs.sentiment_transformer import CLASSES, SentimentTransformer
 from nautilus_torchserve.scores.classification import logit_log_losses
 from nautilus_torchserve.training.fit.loop import (
     Checkpoints,
+    FitConfig,
     History,
-    check_counts,
+    check_at_least,
     check_positive,
     fit_loop,
     mixed_precision,
 )
-from nautilus_torchserve.training.sentiment.batches import TokenizedPart, padded, shuffled_batches, sorted_batches
+from nautilus_torchserve.training.sentiment.batches import TokenizedPart, pad_batch, shuffled_batches, sorted_batches
 from nautilus_torchserve.user_error import InvalidArgument
 
 BATCH = 64
@@ -72,7 +73,7 @@ class MovingAverage:
         finally:
             self._swap()
 
-    def settle(self) -> None:
+    def apply(self) -> None:
         """Leave the average in the network."""
         with torch.no_grad():
             for average, current in zip(self._average, self._current, strict=True):
@@ -88,17 +89,14 @@ _LOG_TEMPERATURES = (-2.0, 4.0)
 
 
 @dataclass(frozen=True)
-class SentimentFitConfig:
-    """Settings of a fit."""
+class SentimentFitConfig(FitConfig):
+    """Settings of a fit; the learning rate is that of the encoder's last layer."""
 
     epochs: int = 4
-    """Largest number of passes over the training part."""
     patience: int = 3
-    """Number of epochs without a smaller validation loss after which the fit stops."""
+    learning_rate: float = 1e-4
     batch_sentences: int = 16
     """Batch size (sentences)."""
-    learning_rate: float = 1e-4
-    """Largest learning rate of AdamW (Loshchilov & Hutter 2019), for the encoder's last layer."""
     layer_decay: float = 1.0
     """Learning rate of each layer, as a share of that of the layer above (Howard & Ruder 2018)."""
     head_learning_rate: float = 1e-3
@@ -107,8 +105,6 @@ class SentimentFitConfig:
     """Inverse penalty ``C`` of the logistic regression that is the initial head."""
     warm_up_share: float = 0.1
     """Share of all steps in which the learning rate rises to its maximum; it falls to zero in the others."""
-    weight_decay: float = 1e-2
-    """Decoupled weight decay of AdamW."""
     label_smoothing: float = 0.05
     """Share of a label that is spread over all classes (Szegedy et al. 2016)."""
     rdrop: float = 1.0
@@ -125,16 +121,14 @@ class SentimentFitConfig:
     """Share of the sentences not held out that decides early stopping and the temperature."""
     clip_norm: float = 1.0
     """Largest gradient norm; larger ones are clipped (Pascanu et al. 2013)."""
-    seed: int = 1
-    """Seed of the validation part, and of each epoch's order of sentences and dropout."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "epochs", "patience", "batch_sentences")
-        check_positive(self, "learning_rate", "layer_decay", "head_learning_rate", "head_inverse_penalty", "clip_norm")
+        super().__post_init__()
+        check_at_least(self, 1, "batch_sentences")
+        check_positive(self, "layer_decay", "head_learning_rate", "head_inverse_penalty", "clip_norm")
+        check_at_least(self, 0, "rdrop")
         if not 0 < self.validation_share < 1:
             raise InvalidArgument(f"expected validation_share in (0, 1), got {self.validation_share}")
-        if not self.rdrop >= 0:
-            raise InvalidArgument(f"expected rdrop of at least 0, got {self.rdrop}")
         for name in ("warm_up_share", "label_smoothing", "average_decay", "dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InvalidArgument(f"expected {name} in [0, 1), got {getattr(self, name)}")
@@ -148,7 +142,6 @@ def fit_sentiment(
     config: SentimentFitConfig,
     device: torch.device,
     checkpoints: Checkpoints,
-    inputs: str,
     on_epoch: Callable[[History], None] = lambda history: None,
 ) -> History:
     """Fit head and encoder from ``head`` on, and leave the best epoch's average in the network, calibrated.
@@ -157,7 +150,7 @@ def fit_sentiment(
     (Kumar et al. 2022). An epoch counts by the validation part's log loss at the temperature that is best for it:
     as probabilities are calibrated in the end, a fit that has become too sure of itself but ranks better is the
     better one (Berta et al. 2025). An epoch depends on seed, number and state alone, so that an interrupted fit
-    goes on to the same weights (on a CPU, on as many threads: to the same bits). On CUDA the network computes in
+    continues to the same weights (on a CPU, on as many threads: to the same bits). On CUDA the network computes in
     bfloat16 where it can.
 
     Parameters
@@ -166,10 +159,8 @@ def fit_sentiment(
         With a backbone's weights.
     head : LogisticRegression
         Fitted on the training part's states.
-    inputs : str
-        Hash of everything that the outcome depends on.
     """
-    put_head(network, head)
+    set_head(network, head)
     network.to(device)
     if config.freeze_embeddings:
         _embeddings(network.encoder).requires_grad_(False)
@@ -178,21 +169,19 @@ def fit_sentiment(
 
     def validation_loss() -> float:
         with average.averaged():
-            answers = logits(network, validation, device)
-        return log_loss(answers, validation.labels, best_temperature(answers, validation.labels))
+            scores = logits(network, validation, device)
+        return log_loss(scores, validation.labels, best_temperature(scores, validation.labels))
 
     history = fit_loop(
         average.state,
         optimizer,
         lambda epoch: _train_epoch(network, optimizer, average, train, config, epoch, device),
         validation_loss,
-        config.epochs,
-        config.patience,
+        config,
         checkpoints,
-        inputs,
         on_epoch,
     )
-    average.settle()
+    average.apply()
     network.temperature.fill_(best_temperature(logits(network, validation, device), validation.labels))
     network.requires_grad_(True).cpu().eval()
     return history
@@ -204,7 +193,7 @@ def logits(network: SentimentTransformer, part: TokenizedPart, device: torch.dev
     logits = np.empty((len(part), len(CLASSES)))
     with torch.inference_mode(), mixed_precision(device):
         for places in sorted_batches(part, BATCH):
-            logits[places] = network(padded(part, places, network.padding).to(device)).double().cpu().numpy()
+            logits[places] = network(pad_batch(part, places, network.padding).to(device)).double().cpu().numpy()
     return logits
 
 
@@ -254,7 +243,7 @@ def _train_epoch(
         share = _rate_share(step, config.epochs * len(batches), config.warm_up_share)
         for group in optimizer.param_groups:
             group["lr"] = group["greatest"] * share
-        tokens = padded(part, places, network.padding).to(device)
+        tokens = pad_batch(part, places, network.padding).to(device)
         labels = torch.from_numpy(part.labels[places]).to(device)
         with mixed_precision(device):
             outputs = [network(tokens).float() for _ in range(2 if config.rdrop else 1)]  # (B, 3) each
@@ -308,7 +297,7 @@ def mean_states(network: SentimentTransformer, part: TokenizedPart, device: torc
     means = np.empty((len(part), network.head.in_features), np.float32)
     with torch.inference_mode():
         for places in sorted_batches(part, BATCH):
-            tokens = padded(part, places, network.padding).to(device)
+            tokens = pad_batch(part, places, network.padding).to(device)
             present = (tokens != network.padding).unsqueeze(2)  # (B, L, 1)
             states = network.states(network.embeddings(tokens), tokens)  # (B, L, H)
             means[places] = ((states * present).sum(dim=1) / present.sum(dim=1)).cpu().numpy()
@@ -332,7 +321,7 @@ def fit_head(
         return model.fit(states.astype(np.float64), labels)
 
 
-def put_head(network: SentimentTransformer, model: LogisticRegression) -> None:
+def set_head(network: SentimentTransformer, model: LogisticRegression) -> None:
     """Set the head to the regression: the mean of the tokens' logits is the logits of the mean state."""
     with torch.no_grad():
         network.head.weight.copy_(torch.from_numpy(model.coef_))

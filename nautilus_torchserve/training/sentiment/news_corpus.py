@@ -43,7 +43,7 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Corpus:
-    """Sentences to train on, and others to be judged by."""
+    """Sentences to train on, and others to evaluate on."""
 
     train: tuple[Sentence, ...]
     held_out: tuple[Sentence, ...]

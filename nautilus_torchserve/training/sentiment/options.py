@@ -4,11 +4,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from nautilus_torchserve.training.fit.loop import check_counts
-from nautilus_torchserve.training.runs.config import choose_device, read_config, read_setting
+from nautilus_torchserve.training.fit.loop import check_at_least
+from nautilus_torchserve.training.runs.config import choose_device, read_config
 from nautilus_torchserve.training.sentiment.fit import SentimentFitConfig
-
-SECTIONS = ("fit",)
 
 
 @dataclass(frozen=True)
@@ -23,7 +21,7 @@ class SentimentTraining:
     """Number of CPU threads. More fit faster where there are more cores, and give other last bits."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "threads")
+        check_at_least(self, 1, "threads")
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain JSON types."""
@@ -47,9 +45,5 @@ def sentiment_training(
     BadConfig
         A name or value that no training accepts.
     """
-    values: dict[str, object] = {"seed": seed}
-    for text in settings:
-        _, name, value = read_setting(text, SECTIONS)
-        values[name] = value
-    fit = read_config(None, {"fit": SentimentFitConfig}, {"fit": values})["fit"]
+    fit = read_config(None, {"fit": SentimentFitConfig}, (f"fit.seed={seed}", *settings))["fit"]
     return SentimentTraining(fit, device=choose_device(device), threads=threads)

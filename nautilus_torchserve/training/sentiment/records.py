@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,10 @@ from model_defs.sentiment_transformer import SentimentTransformer
 from nautilus_torchserve.features.text import TEXT_SCHEMA, script_of
 from nautilus_torchserve.inference.text_model import TOKENIZER
 from nautilus_torchserve.models.table import SENTIMENT
+from nautilus_torchserve.scores.classification import label_scores
 from nautilus_torchserve.training.fit.loop import History
 from nautilus_torchserve.training.runs.result import describe_run
+from nautilus_torchserve.training.runs.tracking import flatten
 from nautilus_torchserve.training.sentiment.backbone import Backbone
 from nautilus_torchserve.training.sentiment.batches import TokenizedPart
 from nautilus_torchserve.training.sentiment.data import SentimentData
@@ -23,9 +25,8 @@ from nautilus_torchserve.training.sentiment.evaluate import (
     class_facts,
     evaluate,
     lexicon_predictions,
-    misread_sentences,
+    misclassified_sentences,
     reliability,
-    scores,
 )
 from nautilus_torchserve.training.sentiment.fit import log_loss
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, Sentence
@@ -92,7 +93,7 @@ def record(
             "before": _calibration(held_out, 1.0),
             "after": _calibration(held_out, temperature),
         },
-        "wrong": misread_sentences(held_out.sentences, labels, probabilities),
+        "wrong": misclassified_sentences(held_out.sentences, labels, probabilities),
         "benchmarks": [_benchmark(benchmark, temperature) for benchmark in benchmarks],
         "history": {
             "train_loss": history.train_loss,
@@ -109,13 +110,12 @@ def record(
             "repeated": data.repeated,
             "relabelled": data.relabelled,
         },
-        "settings": {f"fit.{name}": str(value) for name, value in asdict(training.fit).items()}
-        | {"device": training.device, "threads": str(training.threads)},
+        "settings": {name: str(value) for name, value in flatten(training.to_dict()).items()},
         "model_facts": {
             "Encoder": backbone.name,
-            "SHA-256 of its weights": backbone.sha256,
+            "Weights SHA-256": backbone.sha256,
             "Parameters": f"{sum(weight.numel() for weight in network.parameters()):,}",
-            "Tokens at once": f"{backbone.max_tokens}",
+            "Maximum tokens": f"{backbone.max_tokens}",
             "Temperature": f"{temperature:.3f}",
         },
     }
@@ -178,7 +178,7 @@ def _benchmark(benchmark: Benchmark, temperature: float) -> dict[str, Any]:
         "sentences": len(scored.sentences),
         "left_out": benchmark.left_out,
         "cut": scored.part.cut,
-        "scores": {name: scores(labels, classes) for name, classes in predictions.items()},
+        "scores": {name: label_scores(labels, classes, len(CLASSES)) for name, classes in predictions.items()},
         **class_facts(labels, predictions[MODEL]),
         "ece": reliability(scored.probabilities(temperature), labels)["ece"],
     }

@@ -97,7 +97,7 @@ def train_sentiment(
     BadRunFolder
         ``out`` holds something that is not a run.
     TrackingFailed
-        The MLflow store does not open, or does not take a value.
+        The MLflow store cannot be opened, or rejects a value.
     """
     out = out.resolve()
     check_replaceable(out, SENTIMENT)
@@ -119,7 +119,7 @@ def train_sentiment(
         score_held_out = _score_later(initial, data.held_out)
         score_benchmarks = {source: _score_later(initial, sentences) for source, sentences in unseen.items()}
         with track_training(out, SENTIMENT.name, training.to_dict(), facts, inputs) as tracked:
-            history = _fit(initial, data, training, Checkpoints(working / CHECKPOINTS), inputs, tracked, on_epoch)
+            history = _fit(initial, data, training, Checkpoints(working / CHECKPOINTS, inputs), tracked, on_epoch)
             scored = [
                 Benchmark(source, score(), len(labelled[source]) - len(unseen[source]))
                 for source, score in score_benchmarks.items()
@@ -157,7 +157,6 @@ def _fit(
     data: SentimentData,
     training: SentimentTraining,
     checkpoints: Checkpoints,
-    inputs: str,
     tracked: TrackedRun,
     on_epoch: Callable[[History], None],
 ) -> History:
@@ -174,7 +173,6 @@ def _fit(
         training.fit,
         initial.device,
         checkpoints,
-        inputs,
         track_and_report,
     )
     track_history(tracked, history)

@@ -34,16 +34,14 @@ class Part:
 class DatasetSplit:
     """Three parts, one after the other in time; no trade is seen by two of them.
 
-    A row looks back ``window`` trades and its label ahead ``horizon`` trades, so the last row
-    of one part and the first of the next are ``window + horizon`` rows further apart than
+    A row looks back `WINDOW` trades and its label ahead ``horizon`` trades, so the last row
+    of one part and the first of the next are the sum of both further apart than
     neighbours are. With less, the same price moves would be fitted and then scored.
     """
 
     train: Part
     validation: Part
     test: Part
-    window: int
-    """Trades that a row looks back on."""
     horizon: int
     """Trades that a label looks ahead."""
 
@@ -53,10 +51,10 @@ class DatasetSplit:
 
         A backtest that is to say something begins after the last.
         """
-        return int(self.train.index[0]) - self.window, int(self.validation.index[-1]) + self.horizon
+        return int(self.train.index[0]) - WINDOW, int(self.validation.index[-1]) + self.horizon
 
 
-def tick_dataset(trades: Trades, labels: LabelConfig, window: int = WINDOW) -> DatasetSplit:
+def tick_dataset(trades: Trades, labels: LabelConfig) -> DatasetSplit:
     """Compute features and labels, and split them 60/20/20 by time.
 
     Rows whose window is still filling and rows whose future is not known are left out.
@@ -67,16 +65,16 @@ def tick_dataset(trades: Trades, labels: LabelConfig, window: int = WINDOW) -> D
         Too few trades, or a class that the training part lacks; with counts.
     """
     classes = label(trades.price, labels.horizon, labels.cost_bps)
-    rows = tick_features(trades.price, trades.size, trades.side, trades.ts_event, window)
-    index = np.flatnonzero((np.arange(len(trades)) >= window) & (classes != UNKNOWN))
-    gap = window + labels.horizon
+    rows = tick_features(trades.price, trades.size, trades.side, trades.ts_event, WINDOW)
+    index = np.flatnonzero((np.arange(len(trades)) >= WINDOW) & (classes != UNKNOWN))
+    gap = WINDOW + labels.horizon
     left = max(len(index) - 2 * gap, 0)
     counts = {name: int(share * left) for name, share in SHARES.items()}
     if min(counts.values()) < MIN_ROWS:
         part_rows = ", ".join(f"{count} {name}" for name, count in counts.items())
         raise BadData(
             f"{trades.source}: expected at least {MIN_ROWS} rows in each part, got {part_rows} of "
-            f"{len(trades)} trades ({window} go to the first window, {labels.horizon} to the last labels, {gap} to "
+            f"{len(trades)} trades ({WINDOW} go to the first window, {labels.horizon} to the last labels, {gap} to "
             "each of two gaps)"
         )
     parts, start = {}, 0
@@ -85,7 +83,7 @@ def tick_dataset(trades: Trades, labels: LabelConfig, window: int = WINDOW) -> D
         parts[name] = Part(rows[chosen], classes[chosen].astype(np.int64), chosen)
         start += count + gap
     _refuse_missing_class(trades.source, parts["train"], labels)
-    return DatasetSplit(**parts, window=window, horizon=labels.horizon)
+    return DatasetSplit(**parts, horizon=labels.horizon)
 
 
 def _refuse_missing_class(source: str, train: Part, labels: LabelConfig) -> None:

@@ -10,9 +10,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from model_defs.tick_classifier import CLASSES
-from nautilus_torchserve.features.tick import COLUMNS
+from nautilus_torchserve.features.tick import COLUMNS, WINDOW
 from nautilus_torchserve.market.trades.labels import BUY, HOLD, SELL
-from nautilus_torchserve.scores.classification import accuracy, confusion_matrix, log_losses, macro_f1
+from nautilus_torchserve.scores.classification import confusion_matrix, label_scores, log_losses, macro_f1
 from nautilus_torchserve.training.fit.bootstrap import CONFIDENCE, RESAMPLES, Blocks, interval, is_gain, is_loss
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
 
@@ -24,7 +24,7 @@ _QUANTILES = np.linspace(0.0, 1.0, 41)
 class Forecast:
     """Predictions for the test rows."""
 
-    answers: NDArray[np.int64]
+    predicted: NDArray[np.int64]
     """Predicted class [n]."""
     probabilities: NDArray[np.float64]
     """Probability of each class [n, classes]."""
@@ -53,8 +53,8 @@ class Forecast:
 def majority(split: DatasetSplit) -> Forecast:
     """Predict the most frequent class of the training part, with the classes' frequencies, for every row."""
     frequencies = np.bincount(split.train.labels, minlength=len(CLASSES)) / len(split.train)
-    answers = np.full(len(split.test), frequencies.argmax())
-    return Forecast(answers, np.tile(frequencies, (len(split.test), 1)))
+    predicted = np.full(len(split.test), frequencies.argmax())
+    return Forecast(predicted, np.tile(frequencies, (len(split.test), 1)))
 
 
 def momentum(split: DatasetSplit) -> Forecast:
@@ -69,8 +69,8 @@ def momentum(split: DatasetSplit) -> Forecast:
     best = max(rules, key=lambda rule: macro_f1(confusion_matrix(labels, _follow(split.train, *rule), len(CLASSES))))
     # One more each, so that none is impossible.
     seen = 1 + confusion_matrix(_follow(split.train, *best), labels, len(CLASSES))
-    answers = _follow(split.test, *best)
-    return Forecast(answers, (seen / seen.sum(axis=1, keepdims=True))[answers])
+    predicted = _follow(split.test, *best)
+    return Forecast(predicted, (seen / seen.sum(axis=1, keepdims=True))[predicted])
 
 
 def logistic(split: DatasetSplit) -> Forecast:
@@ -132,7 +132,7 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
     model_scores = _scores(labels, model)
     best_f1 = max(scores, key=lambda name: scores[name]["macro_f1"])
     best_loss = min(scores, key=lambda name: scores[name]["log_loss"])
-    blocks = Blocks(len(labels), 2 * (split.window + split.horizon), seed)
+    blocks = Blocks(len(labels), 2 * (WINDOW + split.horizon), seed)
     gains: dict[str, dict[str, Any]] = {
         "macro_f1": {
             "best_baseline": best_f1,
@@ -154,22 +154,23 @@ def evaluate(split: DatasetSplit, train: NDArray[np.float32], test: NDArray[np.f
         "gains": gains,
         "bootstrap": {"confidence": CONFIDENCE, "block_rows": blocks.length, "resamples": RESAMPLES},
         "beats_baselines": _beats(gains),
-        "edge": _in_words(gains),
+        "edge": _edge_sentence(gains),
     }
 
 
 def _macro_f1_gain(blocks: Blocks, labels: NDArray[np.int64], model: Forecast, baseline: Forecast) -> list[float]:
     """Return the interval of macro-F1 of model less baseline, both on the same blocks."""
 
-    def resampled(answers: NDArray[np.int64]) -> NDArray[np.float64]:
+    def resampled(predicted: NDArray[np.int64]) -> NDArray[np.float64]:
         ends = blocks.starts + blocks.length
         size = len(CLASSES)
         tables = [
-            confusion_matrix(labels[at:end], answers[at:end], size) for at, end in zip(blocks.starts, ends, strict=True)
+            confusion_matrix(labels[at:end], predicted[at:end], size)
+            for at, end in zip(blocks.starts, ends, strict=True)
         ]
         return macro_f1(np.tensordot(blocks.times, np.array(tables), axes=1))  # of (resamples, 3, 3)
 
-    return interval(resampled(model.answers) - resampled(baseline.answers))
+    return interval(resampled(model.predicted) - resampled(baseline.predicted))
 
 
 def _losses(labels: NDArray[np.int64], forecast: Forecast) -> NDArray[np.float64]:
@@ -177,19 +178,15 @@ def _losses(labels: NDArray[np.int64], forecast: Forecast) -> NDArray[np.float64
 
 
 def _scores(labels: NDArray[np.int64], forecast: Forecast) -> dict[str, float]:
-    table = confusion_matrix(labels, forecast.answers, len(CLASSES))
-    return {
-        "macro_f1": float(macro_f1(table)),
-        "accuracy": float(accuracy(table)),
-        "log_loss": float(_losses(labels, forecast).mean()),
-    }
+    log_loss = float(_losses(labels, forecast).mean())
+    return {**label_scores(labels, forecast.predicted, len(CLASSES)), "log_loss": log_loss}
 
 
 def _beats(gains: dict[str, dict[str, Any]]) -> bool:
     return all(is_gain(gain["interval"], _DECIMALS) for gain in gains.values())
 
 
-def _in_words(gains: dict[str, dict[str, Any]]) -> str:
+def _edge_sentence(gains: dict[str, dict[str, Any]]) -> str:
     numbers = "; ".join(
         f"{name.replace('_', ' ')} gain over {gain['best_baseline']} {gain['gain']:+.{_DECIMALS}f}, "
         f"{CONFIDENCE:.0%} interval {gain['interval'][0]:+.{_DECIMALS}f} to {gain['interval'][1]:+.{_DECIMALS}f}"

@@ -10,29 +10,23 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 
 from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
-from nautilus_torchserve.training.fit.loop import Checkpoints, History, check_counts, fit_loop, threads
+from nautilus_torchserve.training.fit.loop import Checkpoints, FitConfig, History, check_at_least, fit_loop, threads
 from nautilus_torchserve.training.tick.dataset import DatasetSplit, Part
 
 
 @dataclass(frozen=True)
-class TickFitConfig:
-    """Settings of a fit."""
+class TickFitConfig(FitConfig):
+    """Settings of a fit; the learning rate is constant."""
 
     epochs: int = 60
-    """Largest number of passes over the training part."""
     patience: int = 10
-    """Number of epochs without a smaller validation loss after which the fit stops."""
+    learning_rate: float = 3e-3
     batch_rows: int = 512
     """Batch size (rows)."""
-    learning_rate: float = 3e-3
-    """Learning rate of AdamW."""
-    weight_decay: float = 1e-2
-    """Decoupled weight decay of AdamW (Loshchilov & Hutter 2019)."""
-    seed: int = 1
-    """Seed of the initial weights and of each epoch's order of rows."""
 
     def __post_init__(self) -> None:
-        check_counts(self, "epochs", "patience", "batch_rows")
+        super().__post_init__()
+        check_at_least(self, 1, "batch_rows")
 
 
 def fit(
@@ -40,19 +34,16 @@ def fit(
     network_config: TickClassifierConfig,
     config: TickFitConfig,
     checkpoints: Checkpoints,
-    inputs: str,
     on_epoch: Callable[[History], None] = lambda history: None,
 ) -> tuple[TickClassifier, History]:
     """Fit the scaler and the network on the training part only.
 
     The loss weights no class, so that the outputs are calibrated probabilities. The fit continues after the newest
-    checkpoint with the same ``inputs``, with the same outcome as without the interruption. It runs on one thread: more
-    would add numbers in another order.
+    checkpoint, with the same outcome as without the interruption. It runs on one thread: more would add numbers in
+    another order.
 
     Parameters
     ----------
-    inputs : str
-        Hash of everything that the outcome depends on.
     on_epoch : callable
         Called with the history after each epoch.
 
@@ -72,10 +63,8 @@ def fit(
             optimizer,
             lambda epoch: _train_epoch(network, optimizer, split.train, config, epoch),
             lambda: _loss(network, split.validation),
-            config.epochs,
-            config.patience,
+            config,
             checkpoints,
-            inputs,
             on_epoch,
         )
     return network.eval(), history

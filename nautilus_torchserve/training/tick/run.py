@@ -34,7 +34,6 @@ def train_tick(
     out: Path,
     labels: LabelConfig,
     fit_config: TickFitConfig,
-    network_config: TickClassifierConfig | None = None,
     on_epoch: Callable[[History], None] = lambda history: None,
 ) -> TrainingResult:
     """Fit a tick classifier and write its run folder, or leave everything as it was.
@@ -60,12 +59,12 @@ def train_tick(
     """
     out = out.resolve()
     check_replaceable(out, TICK)
-    network_config = network_config or TickClassifierConfig()
+    network_config = TickClassifierConfig()
     split = tick_dataset(trades, labels)
     parts = (tick_schema(), labels, fit_config, network_config)
     inputs = hash_inputs(trades.sha256, *(asdict(part) for part in parts))
     working = working_folder(out)
-    network, history = fit(split, network_config, fit_config, Checkpoints(working / CHECKPOINTS), inputs, on_epoch)
+    network, history = fit(split, network_config, fit_config, Checkpoints(working / CHECKPOINTS, inputs), on_epoch)
     train, test = (probabilities(network, part.rows) for part in (split.train, split.test))
     evaluation = evaluate(split, train, test, fit_config.seed)
     description = describe_run(

@@ -197,7 +197,7 @@ def test_only_experiments_are_found(store: TrafficStore) -> None:
 
     assert [experiment.name for experiment in experiments(store)] == ["trial"]
     assert find_experiment(store, "trial").model == "price"
-    for name in ("a-canary", "nobody"):
+    for name in ("a-canary", "unknown"):
         with pytest.raises(NoExperiment, match=f"expected an experiment's name, got '{name}'"):
             find_experiment(store, name)
 

@@ -16,9 +16,10 @@ from imbalance_versions import imbalance_version, outcomes
 from tick_versions import TAKES_30_MS
 
 from nautilus_torchserve.experiments.ab.analysis import analyze
-from nautilus_torchserve.experiments.ab.auto import AutoSettings, check_versions, follow
+from nautilus_torchserve.experiments.ab.auto import AutoSettings, follow
 from nautilus_torchserve.experiments.ab.experiment import NoExperiment, plan
 from nautilus_torchserve.experiments.ab.rules import Rules
+from nautilus_torchserve.experiments.lifecycle import check_challenger
 from nautilus_torchserve.release.rollout.gates import Limits
 from nautilus_torchserve.release.rollout.journal import RolloutRefused, read_journal
 from nautilus_torchserve.release.rollout.rollout import promote, register, remove
@@ -77,9 +78,9 @@ def trade(router: Router, store: TrafficStore, rows: np.ndarray, seed: int, hour
             inputs, ts_ns = rows[random.integers(len(rows), size=8)], START_NS + hour * HOUR_NS
             response = router.predict(inputs, instrument, ts_ns)
             predicted = np.array(CLASSES)[np.argmax([response.outputs[name.lower()] for name in CLASSES], axis=0)]
-            split, version = router.split_name(), response.version
+            split = "" if router.split is None else router.split.name
             kept += [
-                ScoredPrediction(split, "tick", version, instrument, ts_ns, str(name), true, None)
+                ScoredPrediction(split, "tick", response.version, instrument, ts_ns, str(name), true, None)
                 for name, true in zip(predicted, outcomes(inputs, int(random.integers(2**31))), strict=True)
             ]
     router.refresh()
@@ -289,7 +290,7 @@ def test_a_challenger_that_a_router_does_not_leave_stays(
     assert worse in versions(deployment)
 
 
-def test_what_was_not_decided_between_these_versions_is_not_carried_out(
+def test_a_decision_about_other_versions_is_not_carried_out(
     deployment: Deployment, challenge: Challenge, fresh_version: FreshVersion, store: TrafficStore
 ) -> None:
     better = challenge(deployment.make(fresh_version()))
@@ -298,7 +299,7 @@ def test_what_was_not_decided_between_these_versions_is_not_carried_out(
     with pytest.raises(RolloutRefused, match=r"expected the baseline 0\.9 as the server's default version, got 1\.0"):
         follow(deployment.target, store, "ab", SETTINGS)
     with pytest.raises(RolloutRefused, match="got none"):
-        check_versions(deployment.target, "tick", "9.9")
+        check_challenger(deployment.target, "tick", "9.9")
     store.end("ab", State.STOPPED)
     with pytest.raises(NoExperiment, match="was stopped"):
         follow(deployment.target, store, "ab", SETTINGS)

@@ -118,7 +118,7 @@ def test_always_wrong_against_always_right_is_a_difference() -> None:
     assert sequence.difference == -1.0
 
 
-def test_a_small_arm_that_has_not_failed_yet_is_not_sure_of_itself() -> None:
+def test_a_small_arm_without_failures_has_no_narrow_interval() -> None:
     spotless, usual = arm(100, 1.0), arm(900, 0.95)
 
     assert confidence_sequence(usual, spotless).lower < 0
@@ -161,7 +161,7 @@ clustered = st.lists(
 
 
 @given(observations=clustered, by_instrument=st.booleans())
-def test_a_tallys_variance_is_the_largest_of_its_clusterings(
+def test_the_variance_is_the_largest_of_all_clusterings(
     observations: list[tuple[float, int, str]], by_instrument: bool
 ) -> None:
     tally, values = ClusterSums(), np.array([value for value, *_ in observations])

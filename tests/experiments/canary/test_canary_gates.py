@@ -12,8 +12,7 @@ from scipy.stats import binom
 
 from nautilus_torchserve.experiments.canary.gates import GateLimits, GateResult, Verdict, check_gates, rate_bounds
 from nautilus_torchserve.experiments.drift import LEAST_SHARE, stability
-from nautilus_torchserve.experiments.records import CallTotals, percentile_ms
-from nautilus_torchserve.traffic.records import CallWindow, latency_bucket, output_bucket
+from nautilus_torchserve.traffic.records import CallTotals, CallWindow, latency_bucket, output_bucket, percentile_ms
 
 HOLDS, OPEN, BROKEN = Verdict.HOLDS, Verdict.OPEN, Verdict.BROKEN
 LIMITS = GateLimits()

@@ -10,7 +10,6 @@ from challengers import target_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nautilus_torchserve.experiments.records import CallTotals
 from nautilus_torchserve.experiments.shadow.shadow import (
     Latency,
     ShadowComparison,
@@ -21,7 +20,7 @@ from nautilus_torchserve.experiments.shadow.shadow import (
 )
 from nautilus_torchserve.release.rollout.journal import RolloutRefused
 from nautilus_torchserve.serving.server.torchserve import TorchServe
-from nautilus_torchserve.traffic.records import CallCounts, ShadowAnswer
+from nautilus_torchserve.traffic.records import CallCounts, CallTotals, ShadowAnswer
 from nautilus_torchserve.traffic.store import TrafficStore
 
 TICK = ("buy", "sell", "hold")

@@ -13,7 +13,7 @@ from nautilus_torchserve.inference.model_files import BadArchive
 from nautilus_torchserve.release.build.archive import BuildFailed, build_archive
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive, read_manifest
 from nautilus_torchserve.serving.client.client import connect
-from support import run_script
+from support import call_script
 
 
 def rewrite(archive: Path, to: Path, changed: dict[str, bytes]) -> Path:
@@ -181,18 +181,18 @@ def test_missing_golden_output_is_named(tick_run: Path, tmp_path: Path) -> None:
 
 def test_the_script_builds_and_prints_the_archive(tick_run: Path, tmp_path: Path) -> None:
     options = ("--run", tick_run, "--version", "3.1", "--out", tmp_path, "--json")
-    result = run_script("scripts/archive.py", "tick", *options)
+    result = call_script("scripts/archive.py", "tick", *options)
 
-    assert result.returncode == 0, result.stderr
+    assert result.exit_code == 0, result.stderr
     built = json.loads(result.stdout)
     assert built["version"] == "3.1"
     assert read_manifest(Path(built["path"]))["model"]["modelVersion"] == "3.1"
 
 
 def test_script_fails_in_one_line(tmp_path: Path) -> None:
-    result = run_script("scripts/archive.py", "tick", "--run", tmp_path / "nothing", "--out", tmp_path)
+    result = call_script("scripts/archive.py", "tick", "--run", tmp_path / "nothing", "--out", tmp_path)
 
-    assert result.returncode == 1
+    assert result.exit_code == 1
     assert "nothing/model.json" in result.stderr.replace("\n", "")
     assert "Traceback" not in result.stderr
 

@@ -58,7 +58,7 @@ def test_version_that_passed_the_gates_again_is_not_pruned(deployment: Deploymen
 @pytest.mark.parametrize(
     "step", ["verify", "adopt", "store", "register", "load", "parity", "set default", "watch", "remember", "retire"]
 )
-def test_disk_that_fills_up_at_a_step_leaves_what_can_be_repaired(
+def test_a_disk_that_fills_up_at_a_step_leaves_a_repairable_state(
     deployment: Deployment, fresh_version: FreshVersion, step: str
 ) -> None:
     before, version = default(deployment), fresh_version()

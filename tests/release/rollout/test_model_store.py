@@ -50,7 +50,7 @@ def test_a_verified_archive_is_stored_under_its_version(pair: tuple[Path, Path],
     assert held(store) == ["tick-1.0.mar"]
     assert (stored.model, stored.version, stored.signer) == ("tick", "1.0", "alice")
     assert stored.bytes == stored.path.stat().st_size
-    assert mode(stored.path) == 0o644  # the server may be somebody else
+    assert mode(stored.path) == 0o644  # the server may run as another user
     assert content(stored.path) == content(archive)
     assert verify_archive(stored.path, pair[1]).digest == stored.digest
 
@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_nothing_behind(pair: tuple[Path, Path], tmp_path: Pa
     assert held(store) == []
 
 
-def test_what_a_killed_process_left_is_taken_away(pair: tuple[Path, Path], tmp_path: Path, store: Path) -> None:
+def test_temporary_files_of_a_killed_process_are_removed(pair: tuple[Path, Path], tmp_path: Path, store: Path) -> None:
     program = (
         "import os, pathlib, signal\n"
         "from nautilus_torchserve.files.atomic_file import fresh_file\n"
@@ -189,7 +189,7 @@ def test_an_archive_changed_meanwhile_is_stored_as_verified_or_not_at_all(
     assert held(store) == []
 
 
-def test_a_store_that_is_none_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
+def test_a_missing_model_store_is_named(pair: tuple[Path, Path], tmp_path: Path) -> None:
     with pytest.raises(NotADirectoryError, match="nowhere: expected a model store, got no folder"):
         store_verified(signed(tmp_path / "x.mar", pair[0]), pair[1], tmp_path / "nowhere", "tick")
 

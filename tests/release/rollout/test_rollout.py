@@ -110,7 +110,7 @@ def test_candidate_is_promoted_and_rolled_back(
     assert f"tick-{version}.mar" not in deployment.files()
 
 
-def test_registering_what_serves_already_is_nothing_to_do(deployment: Deployment, fresh_version: FreshVersion) -> None:
+def test_registering_the_serving_archive_is_nothing_to_do(deployment: Deployment, fresh_version: FreshVersion) -> None:
     archive = deployment.make(fresh_version())
     register(deployment.target, "tick", archive, deployment.trusted, QUICK)
     versions = deployment.server.management().versions("tick").keys()
@@ -344,7 +344,7 @@ def default_after_a_restart(deployment: Deployment) -> str:
     return str(version)
 
 
-def test_rollback_needs_no_space_and_what_it_left_is_pruned(
+def test_rollback_needs_no_space_and_its_version_is_pruned_later(
     deployment: Deployment, fresh_version: FreshVersion, tmp_path: Path
 ) -> None:
     before, version = serving(deployment), fresh_version()

@@ -129,7 +129,7 @@ def test_rollout_killed_after_its_gates_is_finished(
 
 
 @pytest.mark.slow
-def test_next_rollout_recovers_what_a_killed_one_left(deployment: Deployment, fresh_version: FreshVersion) -> None:
+def test_next_rollout_recovers_from_a_killed_one(deployment: Deployment, fresh_version: FreshVersion) -> None:
     killed, version = fresh_version(), fresh_version()
 
     register_until(deployment, deployment.make(killed), "watch")

@@ -100,7 +100,7 @@ def test_a_server_that_is_gone_for_now_is_waited_for(lonely: WatchSettings) -> N
     )
 
 
-def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: WatchSettings) -> None:
+def test_a_file_that_is_no_archive_is_refused_with_a_report(lonely: WatchSettings) -> None:
     for _ in range(2):
         path = lonely.folder / "tick.mar"
         path.write_bytes(b"rubbish")
@@ -119,7 +119,7 @@ def test_what_is_no_archive_is_refused_with_a_reason_beside_it(lonely: WatchSett
     assert "expected a model archive" in report["reason"]
 
 
-def test_what_is_not_there_wholly_is_left_where_it_is(lonely: WatchSettings) -> None:
+def test_an_incomplete_archive_stays_in_the_folder(lonely: WatchSettings) -> None:
     path = lonely.folder / "tick.mar"
     path.write_bytes(b"half")
 
@@ -266,7 +266,7 @@ def test_a_version_that_does_not_load_is_refused(
 
 
 @pytest.mark.slow
-def test_an_archive_that_somebody_takes_away_meanwhile_stops_nothing(
+def test_the_watch_goes_on_after_an_archive_was_deleted(
     deployment: Deployment, fresh_version: FreshVersion, folder: Path
 ) -> None:
     def take_away(text: str) -> None:
@@ -284,7 +284,9 @@ def test_an_archive_that_somebody_takes_away_meanwhile_stops_nothing(
 
 
 @pytest.mark.slow
-def test_what_serves_already_is_done(deployment: Deployment, fresh_version: FreshVersion, folder: Path) -> None:
+def test_an_archive_that_serves_already_is_done(
+    deployment: Deployment, fresh_version: FreshVersion, folder: Path
+) -> None:
     """As after a kill between the rollout's end and the archive's move."""
     archive = deployment.make(fresh_version())
     shutil.copy(archive, folder / "tick.mar")
@@ -341,7 +343,7 @@ def test_a_watcher_that_ends_during_a_rollout_goes_on_when_it_is_started_again(
 
 
 @pytest.mark.slow
-def test_once_ends_with_what_is_there(
+def test_once_ends_after_the_archives_in_the_folder(
     deployment: Deployment, fresh_version: FreshVersion, folder: Path, tmp_path: Path
 ) -> None:
     good = fresh_version()

@@ -31,7 +31,7 @@ def test_page_and_summary_are_written_and_nothing_else(report_data: ReportData, 
 
 
 def test_page_loads_nothing_from_outside(report_data: ReportData, tmp_path: Path) -> None:
-    elements = written(report_data, tmp_path).found
+    elements = written(report_data, tmp_path).tags
 
     assert not [attrs for _, attrs in elements if {"src", "href", "srcset", "data", "action"} & set(attrs)]
     policies = [attrs["content"] for _, attrs in elements if attrs.get("http-equiv") == "Content-Security-Policy"]
@@ -40,10 +40,10 @@ def test_page_loads_nothing_from_outside(report_data: ReportData, tmp_path: Path
     assert "url(" not in Path(frame.__file__).with_name("page.css").read_text()
 
 
-def test_every_chart_has_its_place(report_data: ReportData, tmp_path: Path) -> None:
+def test_every_chart_has_a_placeholder(report_data: ReportData, tmp_path: Path) -> None:
     elements = written(report_data, tmp_path)
 
-    places = {attrs["id"] for _, attrs in elements.found if "chart" in (attrs.get("class") or "").split()}
+    places = {attrs["id"] for _, attrs in elements.tags if "chart" in (attrs.get("class") or "").split()}
     assert places == set(elements.figures) == {"price", "equity", "calibration", "latency"}
 
 
@@ -57,7 +57,7 @@ def test_a_simulated_market_is_announced(report_data: ReportData, simulated: boo
 def test_warnings_stand_above_the_numbers(report_data: ReportData, tmp_path: Path) -> None:
     page_text = write_report(replace(report_data, warnings=("IN SAMPLE: seen before.",)), tmp_path).read_text()
 
-    banner = page_text.index('<p class="banner loud" role="alert">IN SAMPLE: seen before.')
+    banner = page_text.index('<p class="banner loud" role="note">IN SAMPLE: seen before.')
     assert banner < page_text.index("P&amp;L (")
     assert json.loads((tmp_path / "summary.json").read_bytes())["warnings"] == ["IN SAMPLE: seen before."]
 
@@ -80,8 +80,8 @@ def test_strings_of_the_data_stay_text(report_data: ReportData, tmp_path: Path) 
     plain = written(report_data, tmp_path / "plain")
     elements = written(hostile, tmp_path / "hostile")
 
-    assert "img" not in {tag for tag, _ in elements.found}
-    assert sum(tag == "script" for tag, _ in elements.found) == sum(tag == "script" for tag, _ in plain.found)
+    assert "img" not in {tag for tag, _ in elements.tags}
+    assert sum(tag == "script" for tag, _ in elements.tags) == sum(tag == "script" for tag, _ in plain.tags)
     assert elements.text.count(HOSTILE) > 10
     assert "<img" not in json.dumps(elements.figures)
 
@@ -125,7 +125,7 @@ def test_a_section_with_nothing_to_show_says_so(
     assert all(figure["data"] for figure in elements.figures.values())
 
 
-def test_one_of_everything_is_enough(report_data: ReportData, tmp_path: Path) -> None:
+def test_one_event_of_each_kind_is_enough(report_data: ReportData, tmp_path: Path) -> None:
     one = replace(
         report_data,
         ts_ns=report_data.ts_ns[:1],

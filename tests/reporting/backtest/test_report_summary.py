@@ -35,7 +35,7 @@ def test_a_prediction_is_confident_when_its_class_wins_with_enough(report_data: 
     assert confident(report_data, "up").tolist() == []
 
 
-def test_a_prediction_without_an_answer_counts_for_no_score(report_data: ReportData) -> None:
+def test_failed_predictions_are_not_scored(report_data: ReportData) -> None:
     predictions = report_data.predictions.copy()
     predictions.loc[:9, ["buy", "sell", "hold"]] = np.nan
 
@@ -44,7 +44,7 @@ def test_a_prediction_without_an_answer_counts_for_no_score(report_data: ReportD
     assert (figures["predictions"], figures["answered"], figures["known_outcomes"]) == (468, 458, 438)
 
 
-def test_nothing_computable_is_none(report_data: ReportData) -> None:
+def test_scores_that_cannot_be_computed_are_none(report_data: ReportData) -> None:
     empty = replace(
         report_data,
         predictions=report_data.predictions[:0],

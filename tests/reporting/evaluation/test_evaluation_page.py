@@ -22,7 +22,7 @@ class Tables(HTMLParser):
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.found: dict[str, list[list[str]]] = {}
+        self.by_heading: dict[str, list[list[str]]] = {}
         self._rows: list[list[str]] = []
         self._open = False
         self.feed(text)
@@ -45,7 +45,7 @@ class Tables(HTMLParser):
         if tag in ("th", "td"):
             self._open = False
         elif tag == "table":
-            self.found[self._rows[0][0]] = self._rows[1:]
+            self.by_heading[self._rows[0][0]] = self._rows[1:]
 
 
 def leaves(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[tuple[Any, ...], Any]]:
@@ -86,7 +86,7 @@ def test_page_and_json_are_written_and_nothing_else(tmp_path: Path) -> None:
     assert json.loads((path.parent / "evaluation.json").read_bytes()) == evaluation()
 
 
-def test_what_is_not_plain_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_values_that_are_not_json_are_refused_before_writing(tmp_path: Path) -> None:
     report = evaluation()
     report["scores"]["model"]["rmse_bps"] = np.float32(5.25)
 
@@ -97,7 +97,7 @@ def test_what_is_not_plain_json_is_refused_before_anything_is_written(tmp_path: 
 
 
 def test_page_loads_nothing_from_outside() -> None:
-    elements = Elements(render(evaluation())).found
+    elements = Elements(render(evaluation())).tags
 
     assert not [attrs for _, attrs in elements if {"src", "href", "srcset", "data", "action"} & set(attrs)]
     policies = [attrs["content"] or "" for _, attrs in elements if attrs.get("http-equiv") == "Content-Security-Policy"]
@@ -105,17 +105,17 @@ def test_page_loads_nothing_from_outside() -> None:
     assert policies[0].startswith("default-src 'none'")
 
 
-def test_every_chart_has_its_place_and_its_words() -> None:
+def test_every_chart_has_a_placeholder_and_a_caption() -> None:
     elements = Elements(render(evaluation()))
 
-    charts = [attrs for _, attrs in elements.found if "chart" in (attrs.get("class") or "").split()]
-    ids = {attrs.get("id") for _, attrs in elements.found}
+    charts = [attrs for _, attrs in elements.tags if "chart" in (attrs.get("class") or "").split()]
+    ids = {attrs.get("id") for _, attrs in elements.tags}
     assert {attrs["id"] for attrs in charts} == set(elements.figures) == CHARTS
     assert all(attrs["role"] == "img" and attrs["aria-labelledby"] in ids for attrs in charts)
 
 
 def test_every_table_of_scores_has_a_caption() -> None:
-    elements = Elements(render(evaluation())).found
+    elements = Elements(render(evaluation())).tags
 
     tables = [tag for tag, attrs in elements if tag == "table" and attrs["class"] == "plain"]
     assert len(tables) == len([tag for tag, _ in elements if tag == "figcaption"]) == 9
@@ -133,11 +133,11 @@ def test_every_number_is_in_the_text_or_a_table(path: tuple[Any, ...], plain_tex
 
 
 def test_the_tables_hold_the_numbers() -> None:
-    tables = Tables(render(evaluation())).found
+    tables = Tables(render(evaluation())).by_heading
 
     assert tables["Forecast"][1] == ["no change", "5.243", "3.450", NONE]
     assert tables["Score"] == [
-        ["RMSE (bps) | vs. no change", "+0.0121 | -0.0040 to +0.0288", "within chance"],
+        ["RMSE (bps) | vs. no change", "+0.0121 | -0.0040 to +0.0288", "not significant"],
         ["MAE (bps) | vs. linear", "-0.0037 | -0.0066 to -0.0009", "worse"],
         ["Directional accuracy | vs. a coin", "+1.62 pp | +0.71 to +2.53 pp", "better"],
         [
@@ -154,9 +154,9 @@ def test_the_tables_hold_the_numbers() -> None:
         "4,128",
         "4 of 9",
     ]
-    assert tables["Probability"][0] == ["0.500 to 0.510", "7,412", "50.43 %", "50.60 %"]
+    assert tables["Probability"][0] == ["0.500 to 0.510", "7,412", "50.43%", "50.60%"]
     assert tables["Probability"][-1] == ["0.560 to 0.570", "0", NONE, NONE]
-    assert tables["Interval"][1] == ["25 %", "25.61 %", "+0.61"]
+    assert tables["Interval"][1] == ["25%", "25.61%", "+0.61"]
     assert tables["Column"][0] == ["close", "+0.04110", "+0.0515"]
     assert tables["Bars"][-1] == ["31-60 back", "-0.00080"]
     assert tables["Forecast in fold"][5] == ["no change | fold 2", "5.243", "3.450", f"{NONE} | {NONE}"]
@@ -164,10 +164,10 @@ def test_the_tables_hold_the_numbers() -> None:
     assert [NONE in row for row in tables["Epoch"]] == [epoch > 9 for epoch in range(1, 15)]
 
 
-def test_each_scores_best_is_marked_and_nobody_else() -> None:
+def test_only_the_best_of_each_score_is_marked() -> None:
     report = evaluation()
     report["scores"]["linear"]["rmse_bps"] = report["scores"]["model"]["rmse_bps"]
-    rows = {row[0]: row[1:] for row in Tables(render(report)).found["Forecast"]}
+    rows = {row[0]: row[1:] for row in Tables(render(report)).by_heading["Forecast"]}
 
     marked = {name: ["best" in cell for cell in cells] for name, cells in rows.items()}
 
@@ -186,13 +186,13 @@ def test_a_fold_is_compared_with_its_own_best_baseline() -> None:
 
     page = render(report)
 
-    assert Tables(page).found["Fold"][1][6] == "5.000 | +0.1250 vs. last return"
+    assert Tables(page).by_heading["Fold"][1][6] == "5.000 | +0.1250 vs. last return"
     bars = next(trace for trace in Elements(page).figures["gains"]["data"] if trace["name"] == "RMSE")
     assert bars["y"][1] == 0.125
     assert bars["customdata"][1] == "last return"
 
 
-def test_direction_stands_beside_the_line_of_a_coin_with_its_interval() -> None:
+def test_directional_accuracy_is_drawn_with_its_interval_beside_the_coin() -> None:
     report = evaluation()
     report["folds"][0]["scores"]["model"] |= {"directional_accuracy": 0.5, "directional_interval": [0.25, 0.625]}
 
@@ -241,7 +241,7 @@ def test_a_number_that_cannot_be_computed_is_a_dash() -> None:
     report["history"][1] = {"fold": 2, "train_loss": [1.5, None], "validation_loss": [None, 1.25]}
 
     page = render(report)
-    elements, tables = Elements(page), Tables(page).found
+    elements, tables = Elements(page), Tables(page).by_heading
 
     assert "None" not in elements.text
     assert "nan" not in elements.text
@@ -284,8 +284,8 @@ def test_strings_of_the_evaluation_stay_text() -> None:
     report["gains"]["mae"]["best_baseline"] = HOSTILE
     plain, elements = Elements(render(evaluation())), Elements(render(report))
 
-    assert "img" not in {tag for tag, _ in elements.found}
-    assert sum(tag == "script" for tag, _ in elements.found) == sum(tag == "script" for tag, _ in plain.found)
+    assert "img" not in {tag for tag, _ in elements.tags}
+    assert sum(tag == "script" for tag, _ in elements.tags) == sum(tag == "script" for tag, _ in plain.tags)
     assert elements.text.count(HOSTILE) > 20
     assert "<img" not in json.dumps(elements.figures)
 

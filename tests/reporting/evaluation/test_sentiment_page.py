@@ -58,7 +58,7 @@ def test_page_and_json_are_written_and_nothing_else(tmp_path: Path) -> None:
     assert json.loads((path.parent / "evaluation.json").read_bytes()) == evaluation()
 
 
-def test_what_is_not_plain_json_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+def test_values_that_are_not_json_are_refused_before_writing(tmp_path: Path) -> None:
     report = evaluation()
     report["scores"]["model"]["accuracy"] = np.float32(0.75)
 
@@ -69,16 +69,16 @@ def test_what_is_not_plain_json_is_refused_before_anything_is_written(tmp_path: 
 
 
 def test_page_loads_nothing_from_outside() -> None:
-    elements = Elements(render(evaluation())).found
+    elements = Elements(render(evaluation())).tags
 
     assert not [attrs for _, attrs in elements if {"src", "href", "srcset", "data", "action"} & set(attrs)]
 
 
-def test_every_chart_has_its_place_and_its_words() -> None:
+def test_every_chart_has_a_placeholder_and_a_caption() -> None:
     elements = Elements(render(evaluation()))
 
-    charts = [attrs for _, attrs in elements.found if "chart" in (attrs.get("class") or "").split()]
-    ids = {attrs.get("id") for _, attrs in elements.found}
+    charts = [attrs for _, attrs in elements.tags if "chart" in (attrs.get("class") or "").split()]
+    ids = {attrs.get("id") for _, attrs in elements.tags}
     assert {attrs["id"] for attrs in charts} == set(elements.figures) == CHARTS
     assert all(attrs["role"] == "img" and attrs["aria-labelledby"] in ids for attrs in charts)
 
@@ -99,9 +99,7 @@ def test_every_mistake_has_predicted_and_labelled_class() -> None:
     for sentence in evaluation()["wrong"]:
         assert sentence["text"] in text
     assert text.index("Sentence number 0 of") < text.index("Sentence number 42 of")
-    assert (
-        "Sentence number 1 of the held-out part analysts: price targets, wire 1 % 3 % labelled 96 % predicted" in text
-    )
+    assert "Sentence number 1 of the held-out part analysts: price targets, wire 1% 3% labelled 96% predicted" in text
 
 
 def test_both_reliabilities_are_drawn_with_their_counts() -> None:
@@ -157,7 +155,7 @@ def test_class_that_was_never_predicted_has_a_dash() -> None:
 def test_strings_of_the_evaluation_stay_text() -> None:
     report = evaluation()
     for path, value in list(leaves(report)):
-        if isinstance(value, str) and path[-1] not in ("label", "said") and path[0] != "classes":
+        if isinstance(value, str) and path[-1] not in ("label", "predicted") and path[0] != "classes":
             put(report, path, HOSTILE)
     report["settings"] = {HOSTILE: HOSTILE}
     report["model_facts"] = {HOSTILE: HOSTILE}
@@ -165,7 +163,7 @@ def test_strings_of_the_evaluation_stay_text() -> None:
         holder[HOSTILE] = holder.pop("word list")
     plain, elements = Elements(render(evaluation())), Elements(render(report))
 
-    assert "img" not in {tag for tag, _ in elements.found}
-    assert sum(tag == "script" for tag, _ in elements.found) == sum(tag == "script" for tag, _ in plain.found)
+    assert "img" not in {tag for tag, _ in elements.tags}
+    assert sum(tag == "script" for tag, _ in elements.tags) == sum(tag == "script" for tag, _ in plain.tags)
     assert elements.text.count(HOSTILE) > 20
     assert "<img" not in json.dumps(elements.figures)

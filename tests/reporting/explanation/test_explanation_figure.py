@@ -23,7 +23,7 @@ from nautilus_torchserve.reporting.explanation.figure import (
 from nautilus_torchserve.reporting.explanation.sentences import drivers
 
 
-def test_the_words_of_a_text_are_all_there_and_shaded_by_their_part() -> None:
+def test_all_words_of_a_text_are_shaded_by_their_attribution() -> None:
     html = sentence_figure(sentence())
 
     shown = re.search(r'<p class="tokens">(.*)</p>', html)
@@ -58,9 +58,9 @@ def test_bars_begin_in_the_middle_and_the_strongest_is_half_of_the_cell() -> Non
     [(features(), 0, 0), (window(), 1, 0), (sentence(), 0, 1), (pooled(), 1, 1), (pooled(news=False), 1, 0)],
 )
 def test_each_models_explanation_has_its_picture(explanation: dict[str, Any], figures: int, texts: int) -> None:
-    html, drawn = explanation_picture(explanation, "why")
+    html, drawn = explanation_picture(explanation)
 
-    assert list(drawn) == ["why"] * figures
+    assert list(drawn) == ["explanation"] * figures
     assert all(f'id="{name}"' in html for name in drawn)
     assert html.count('<p class="tokens">') == texts
     assert "The attributions add up" in html

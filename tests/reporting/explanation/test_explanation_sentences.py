@@ -35,7 +35,7 @@ def test_pieces_of_a_word_are_one_word() -> None:
 
 
 @pytest.mark.parametrize("explanation", [features(), window(), sentence(), pooled(), pooled(news=False)])
-def test_the_strongest_and_the_others_are_all_there_is(explanation: dict[str, Any]) -> None:
+def test_strongest_drivers_and_the_rest_add_up(explanation: dict[str, Any]) -> None:
     total = math.fsum(driver.attribution for driver in drivers(explanation))
 
     shown = strongest(explanation, most=2)

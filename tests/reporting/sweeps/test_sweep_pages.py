@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from page_elements import Elements
 
-from nautilus_torchserve.reporting.sweeps.grid_page import optimism_in_words, write_sweep
+from nautilus_torchserve.reporting.sweeps.grid_page import selection_bias, write_sweep
 from nautilus_torchserve.reporting.sweeps.latency_page import latency_cost, positions, write_latency_sweep
 
 HOSTILE = "</script><img src=x onerror=alert(1)>\"'&$title"
@@ -90,13 +90,13 @@ def test_latency_page_shows_every_run_and_stands_alone(tmp_path: Path) -> None:
 
     elements = read(page)
     losses = ("\N{MINUS SIGN}12.00", "\N{MINUS SIGN}53.50")
-    for text in ("+41.50", "+37.25", *losses, "1,234", "12.50 %", "102.50", "0.5 bps"):
+    for text in ("+41.50", "+37.25", *losses, "1,234", "12.50%", "102.50", "0.5 bps"):
         assert text in elements.text
     assert "SIMULATED" not in elements.text
     assert sorted(file.name for file in page.parent.iterdir()) == ["index.html", "latency_sweep.json"]
     assert json.loads((page.parent / "latency_sweep.json").read_bytes())["runs"] == latency_sweep()["runs"]
     outside = [
-        value for _, attributes in elements.found for name, value in attributes.items() if name in ("src", "href")
+        value for _, attributes in elements.tags for name, value in attributes.items() if name in ("src", "href")
     ]
     assert outside == []
 
@@ -168,7 +168,7 @@ def test_sweep_page_ranks_runs_and_names_failures_and_selection_bias(tmp_path: P
 
 
 def test_two_settings_make_a_matrix_painted_by_profit(tmp_path: Path) -> None:
-    elements = read(write_sweep(settings_sweep(), {}, tmp_path)).found
+    elements = read(write_sweep(settings_sweep(), {}, tmp_path)).tags
 
     painted = [attributes["style"] for tag, attributes in elements if tag == "td" and "style" in attributes][:3]
     assert [style.partition(",")[2] for style in painted if style] == [
@@ -192,8 +192,8 @@ def test_sampled_combinations_name_the_grid_size(tmp_path: Path) -> None:
 
 
 def test_one_result_has_no_selection_bias_and_equal_ones_have_no_ratio() -> None:
-    assert "no selection bias" in optimism_in_words(settings_sweep(failed=3))
-    assert "deflated" not in optimism_in_words(settings_sweep(deflated_sharpe=None))
+    assert "no selection bias" in selection_bias(settings_sweep(failed=3))
+    assert "deflated" not in selection_bias(settings_sweep(deflated_sharpe=None))
 
 
 def test_texts_from_outside_are_escaped(tmp_path: Path) -> None:
@@ -206,5 +206,5 @@ def test_texts_from_outside_are_escaped(tmp_path: Path) -> None:
         write_sweep(settings_sweep(subject=subject, trials=trials), {HOSTILE: HOSTILE}, tmp_path / "b"),
     ):
         elements = read(page)
-        assert "img" not in [tag for tag, _ in elements.found]
+        assert "img" not in [tag for tag, _ in elements.tags]
         assert HOSTILE in elements.text

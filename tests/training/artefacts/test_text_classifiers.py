@@ -27,8 +27,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny BERT with three classes, laid out as FinBERT is."""
     from transformers import BertConfig, BertForSequenceClassification
 
-    own = tmp_path_factory.mktemp("own") / "finbert"
-    backbone = write_backbone(own, num_hidden_layers=1, max_position_embeddings=64)
+    backbone = write_backbone(
+        tmp_path_factory.mktemp("own") / "finbert", num_hidden_layers=1, max_position_embeddings=64
+    )
     config = BertConfig.from_pretrained(backbone, id2label=LABELS, label2id={name: at for at, name in LABELS.items()})
     torch.manual_seed(2)
     BertForSequenceClassification(config).save_pretrained(backbone)

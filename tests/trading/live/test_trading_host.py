@@ -1,12 +1,12 @@
-"""Backtests on a host that only trades, with the newest NautilusTrader 1.x: its numbers are those of this environment.
+"""Backtests and a replay on a host that only trades, with the newest NautilusTrader 1.x: its numbers are those of here.
 
-``make test-latest-nautilus`` makes that host's environment: another Python, no torch, no TorchServe.
+``make test-trading`` makes that host's environment: another Python, no torch, no TorchServe.
 """
 
 import json
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,9 @@ import pytest
 
 from nautilus_torchserve.serving.server.torchserve import ServerSettings, TorchServe, start_server
 from nautilus_torchserve.serving.tokens import KEY_FILE, inference_token
-from support import PROJECT, run_script
+from support import PROJECT, call_script
 
-LATEST = PROJECT / ".venv-latest/bin/python"
+TRADING_HOST = PROJECT / ".venv-trading/bin/python"
 SCRIPT = PROJECT / "scripts/backtest.py"
 MEASURED = {"elapsed_s", "trades_per_s", "bars_per_s", "latency_ms"}
 """Fields that differ from run to run."""
@@ -78,7 +78,7 @@ print(json.dumps({"orders": len(orders), "in_time": int(in_time)}))
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not LATEST.exists(), reason="no .venv-latest: make test-latest-nautilus makes it"),
+    pytest.mark.skipif(not TRADING_HOST.exists(), reason="no .venv-trading: make test-trading makes it"),
 ]
 
 
@@ -94,11 +94,11 @@ def server(eager_archive: Path, price_archive: Path, tmp_path_factory: pytest.Te
         yield running
 
 
-def run_latest(server: TorchServe, *arguments: str | Path) -> Any:
+def run_there(server: TorchServe, *arguments: str | Path) -> Any:
     """Return the JSON that the newest NautilusTrader's environment prints."""
     token = inference_token(server.home / KEY_FILE)
     result = subprocess.run(
-        [LATEST, *arguments],
+        [TRADING_HOST, *arguments],
         cwd=PROJECT,
         env={**os.environ, "TORCHSERVE_TOKEN": token, "PYTHONPATH": str(PROJECT)},
         capture_output=True,
@@ -131,16 +131,26 @@ def without_measured(summary: Any) -> Any:
 def test_a_backtest_gives_the_same_numbers(options: tuple[str, ...], mode: str, server: TorchServe) -> None:
     command = (SCRIPT, *options, "--mode", mode, "--url", server.inference_url, "--json")
 
-    latest = run_latest(server, *command)
+    there = run_there(server, *command)
 
-    result = run_script(*command, "--token-file", server.home / KEY_FILE)
-    assert result.returncode == 0, result.stderr
+    result = call_script(*command, "--token-file", server.home / KEY_FILE)
+    assert result.exit_code == 0, result.stderr
     here = json.loads(result.stdout)
-    assert without_measured(latest) == without_measured(here)
+    assert without_measured(there) == without_measured(here)
     assert here["orders"] > 20
 
 
 def test_predictions_on_bars_that_the_engine_aggregates_are_traded_in_time(server: TorchServe) -> None:
-    done = run_latest(server, "-c", ENGINE_AGGREGATED, server.inference_url)
+    counts = run_there(server, "-c", ENGINE_AGGREGATED, server.inference_url)
 
-    assert done["in_time"] == done["orders"] > 20
+    assert counts["in_time"] == counts["orders"] > 20
+
+
+def test_a_replay_requests_every_trade(server: TorchServe, replay_file: Callable[..., Path]) -> None:
+    path = replay_file(server.inference_url, trades=400)
+
+    summary = run_there(server, PROJECT / "scripts/live.py", path, "--json")
+
+    assert sum(summary["questions"].values()) == 300  # 100 warm up
+    assert summary["questions"]["ANSWERED"] > 200
+    assert summary["orders"] > 0
