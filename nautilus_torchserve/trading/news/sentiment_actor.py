@@ -202,7 +202,7 @@ class SentimentActor(ModelActor):
             self.unreadable[instrument_id].append(pending.headline.ts_init)
 
     def _update_sentiment(self, response: PredictionResponse, row: int, scored: PendingHeadline) -> None:
-        score = scores_of(response.outputs).item(row)
+        score = sentiment_scores(response.outputs).item(row)
         for instrument_id in scored.instrument_ids:
             sentiment = self._sentiment[instrument_id]
             self.pending.add(
@@ -283,6 +283,6 @@ def check_scores(metadata: ModelMetadata) -> None:
         raise SchemaMismatch(f"expected a model with an output score, or with positive and negative, got {got}")
 
 
-def scores_of(outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+def sentiment_scores(outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
     """Return the scores [n] in [-1, 1]: the model's, or the probability of positive less that of negative."""
     return outputs["score"] if "score" in outputs else outputs["positive"] - outputs["negative"]

@@ -23,7 +23,7 @@ from nautilus_torchserve.trading.news.sentiment_actor import (
     InstrumentSentiment,
     SentimentActor,
     SentimentActorConfig,
-    scores_of,
+    sentiment_scores,
     sentiment_type,
 )
 
@@ -209,11 +209,7 @@ def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
 
 
 def test_score_of_a_model_with_classes_alone_is_their_difference() -> None:
-    classes = {
-        "positive": np.float32([0.75, 0.125]),
-        "negative": np.float32([0.25, 0.5]),
-        "neutral": np.float32([0, 0]),
-    }
+    classes = {"positive": np.float32([0.75, 0.125]), "negative": np.float32([0.25, 0.5])}
 
-    np.testing.assert_array_equal(scores_of(classes), np.float32([0.5, -0.375]))
-    np.testing.assert_array_equal(scores_of({**classes, "score": np.float32([1, 0])}), np.float32([1, 0]))
+    np.testing.assert_array_equal(sentiment_scores(classes), np.float32([0.5, -0.375]))
+    np.testing.assert_array_equal(sentiment_scores({**classes, "score": np.float32([1, 0])}), np.float32([1, 0]))
