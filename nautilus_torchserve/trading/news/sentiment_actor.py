@@ -1,21 +1,25 @@
 """Scores headlines as they arrive, and publishes a decayed sentiment of each instrument."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
+import numpy as np
 from nautilus_trader.core.data import Data
 from nautilus_trader.model.custom import customdataclass
 from nautilus_trader.model.data import DataType
 from nautilus_trader.model.identifiers import InstrumentId
+from numpy.typing import NDArray
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.features.text import TEXT_SCHEMA
 from nautilus_torchserve.serving.client.client import PredictionResponse
+from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.news.headline import HEADLINE_TOPIC, NewsHeadline
 from nautilus_torchserve.traffic.assignment import Route
-from nautilus_torchserve.wire.errors import BadText, BodyTooLarge, RequestError
+from nautilus_torchserve.wire.errors import BadText, BodyTooLarge, RequestError, SchemaMismatch
 
 PER_TEXT_ERRORS = (BadText, BodyTooLarge)
 """Errors that one text of a request can bring upon the others."""
@@ -124,7 +128,7 @@ class SentimentActor(ModelActor):
         self._waiting: list[NewsHeadline] = []
 
     def on_start(self) -> None:
-        self.connect_model(self.config.feature_schema())
+        self.connect_model(self.config.feature_schema(), check_scores)
         self.msgbus.subscribe(topic=HEADLINE_TOPIC, handler=self.handle_data)
 
     def on_stop(self) -> None:
@@ -198,7 +202,7 @@ class SentimentActor(ModelActor):
             self.unreadable[instrument_id].append(pending.headline.ts_init)
 
     def _update_sentiment(self, response: PredictionResponse, row: int, scored: PendingHeadline) -> None:
-        score = response.outputs["score"].item(row)
+        score = sentiment_scores(response.outputs).item(row)
         for instrument_id in scored.instrument_ids:
             sentiment = self._sentiment[instrument_id]
             self.pending.add(
@@ -264,3 +268,21 @@ class DecayedMean:
         self._ts_ns = max(self._ts_ns, ts_ns)
         self.count += 1
         return self._sum / self._weight
+
+
+def check_scores(metadata: ModelMetadata) -> None:
+    """Refuse a model whose outputs are no sentiment.
+
+    Raises
+    ------
+    SchemaMismatch
+    """
+    outputs = set(metadata.outputs)
+    if "score" not in outputs and not {"positive", "negative"} <= outputs:
+        got = ", ".join(metadata.outputs)
+        raise SchemaMismatch(f"expected a model with an output score, or with positive and negative, got {got}")
+
+
+def sentiment_scores(outputs: Mapping[str, NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Return the scores [n] in [-1, 1]: the model's, or the probability of positive less that of negative."""
+    return outputs["score"] if "score" in outputs else outputs["positive"] - outputs["negative"]

@@ -23,6 +23,7 @@ from nautilus_torchserve.trading.news.sentiment_actor import (
     InstrumentSentiment,
     SentimentActor,
     SentimentActorConfig,
+    sentiment_scores,
     sentiment_type,
 )
 
@@ -205,3 +206,10 @@ def test_sentiment_goes_through_a_catalog_and_back(news_archives: dict[str, Path
 def test_invalid_settings_are_refused(wrong: dict, message: str) -> None:
     with pytest.raises(BadSetting, match=message):
         SentimentActorConfig(**{"url": "mar:sentiment.mar", "instrument_ids": ids(SIM), **wrong})
+
+
+def test_score_of_a_model_with_classes_alone_is_their_difference() -> None:
+    classes = {"positive": np.float32([0.75, 0.125]), "negative": np.float32([0.25, 0.5])}
+
+    np.testing.assert_array_equal(sentiment_scores(classes), np.float32([0.5, -0.375]))
+    np.testing.assert_array_equal(sentiment_scores({**classes, "score": np.float32([1, 0])}), np.float32([1, 0]))
