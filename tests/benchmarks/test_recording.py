@@ -23,7 +23,7 @@ from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.serving.tokens import KEY_FILE
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.wire.body import BINARY, encode_rows
-from support import REAL_DATA, call_script
+from support import REAL_DATA, call_script, run_script
 
 SCRIPT = "scripts/bench_serving.py"
 MS = 1_000_000
@@ -159,11 +159,11 @@ def test_script_records_from_a_running_server_and_from_its_own(
     there = ("--url", tick_server.inference_url, "--token-file", tick_server.home / KEY_FILE, "--workers", "1")
     few = ("--arrivals", "poisson:80", "--seconds", "2", "--json")
 
-    running = call_script(SCRIPT, "--record", tmp_path / "a.json", *there, *few)
-    own = call_script(SCRIPT, "--record", tmp_path / "b.json", "--run", tick_run, *few)
+    running = run_script(SCRIPT, "--record", tmp_path / "a.json", *there, *few)
+    own = run_script(SCRIPT, "--record", tmp_path / "b.json", "--run", tick_run, *few)
 
     for result, name in ((running, "a.json"), (own, "b.json")):
-        assert result.exit_code == 0, result.stderr
+        assert result.returncode == 0, result.stderr
         summary, profile = json.loads(result.stdout), load_profile(tmp_path / name)
         assert summary["profile"] == str(tmp_path / name)
         assert summary["requests"] == len(profile.service_ns) >= FEWEST

@@ -7,7 +7,7 @@ import pytest
 from news_run import write_backbone, write_sentiment_run
 
 from nautilus_torchserve.serving.server.torchserve import find_server
-from support import call_script
+from support import call_script, run_script
 
 
 def options(folder: Path) -> list[str]:
@@ -21,9 +21,9 @@ def test_demo_trades_on_news_with_the_sentiment_model_that_is_there(tmp_path: Pa
     run = write_sentiment_run(tmp_path / "sentiment", write_backbone(tmp_path / "backbone"))
     before = (run / "model.json").read_bytes()
 
-    result = call_script("scripts/demo.py", "news", *options(tmp_path), "--size", "3000", "--json")
+    result = run_script("scripts/demo.py", "news", *options(tmp_path), "--size", "3000", "--json")
 
-    assert result.exit_code == 0, result.stderr
+    assert result.returncode == 0, result.stderr
     assert f"{run}: a sentiment model is there, and used again" in result.stderr
     assert (run / "model.json").read_bytes() == before
     summary = json.loads(result.stdout)
