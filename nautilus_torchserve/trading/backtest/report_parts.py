@@ -195,7 +195,8 @@ def note_on_carry(result: InstrumentResult[Any]) -> str:
         cost = "Funding of the perpetual is not charged (--funding)" if is_perpetual else "Borrowing is not charged"
         return f"{cost}. {on_margin}" if is_perpetual else f"{cost} (--borrow). {on_margin}"
     charged, cost = len(result.charges), float(sum(charge.cost for charge in result.charges))
-    total = f"{charged:,} of {len(result.carry.dues):,} times met a position and cost {cost:,.2f} in sum."
+    total = f"{charged:,} of {len(result.carry.dues):,} times met a position; the sum is {cost:,.6g} "
+    total += f"{result.definition.settlement} paid."
     return " ".join([*result.carry.notes, total, on_margin])
 
 
