@@ -139,6 +139,13 @@ class EngineOptions:
     version: Version = None
     token_file: TokenFile = None
     starting_balance: Annotated[Decimal, decimal("Starting balance in the settlement currency.", "--balance")] = "10000"  # type: ignore[assignment]
+    funding: Annotated[
+        Path | None, typer.Option(help="Funding rates of perpetuals: CSV files; default: funding is not charged.")
+    ] = None
+    borrow: Annotated[
+        str | None,
+        typer.Option(help="Annual cost of borrowing what is sold short: 0.03, or CSV files; default: not charged."),
+    ] = None
     in_sample: Annotated[bool, typer.Option("--in-sample", help="Allow data that the model was fitted on.")] = False
     instruments: InstrumentFlags
 

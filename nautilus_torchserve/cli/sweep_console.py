@@ -85,6 +85,9 @@ def result_table(report: Mapping[str, Any]) -> Table:
     currency = report["currency"]
     pnl, fees = plain_amount(report["pnl"]), plain_amount(report["fees"])
     table.add_row("PnL", f"{pnl} {currency} ({report['return_pct']:.3f} %), after fees of {fees}")
+    for name in ("funding", "borrow"):
+        if report[name] is not None:
+            table.add_row(name, f"{plain_amount(report[name])} {currency} paid")
     table.add_row("max drawdown", f"{plain_amount(report['max_drawdown'])} {currency}")
     if report["ruined"] is not None:
         when, left = moment(report["ruined"]["ts_ns"]), plain_amount(report["balance"])

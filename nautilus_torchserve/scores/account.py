@@ -76,7 +76,7 @@ Statistics = Mapping[str, float]
 
 @dataclass(frozen=True, eq=False)
 class AccountHistory:
-    """An account marked to market at every event, fees deducted; aggregated, not sampled."""
+    """An account marked to market at every event, fees and charges deducted; aggregated, not sampled."""
 
     start: float
     """Before the first event."""
@@ -98,6 +98,10 @@ class AccountHistory:
     """Equity at the end of each day [d]."""
     stretch_equity: NDArray[np.float64]
     """Equity at the ends of equal periods, the start first [s + 1]."""
+    funding: float | None = None
+    """Total funding paid, negative where more was received; None: it is not charged."""
+    borrow: float | None = None
+    """Total interest paid on what was sold short; None: it is not charged."""
 
     @property
     def daily_returns(self) -> NDArray[np.float64]:

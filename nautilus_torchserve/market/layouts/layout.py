@@ -16,7 +16,7 @@ VOLUME_LIKE = re.compile("vol|size|amount|qty|quantity|turnover|umsatz|menge")
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?|\d{4}|\d{6}")
 """A time of day in a column of its own."""
 
-Kind = Literal["bars", "trades", "quotes"]
+Kind = Literal["bars", "trades", "quotes", "funding", "borrow"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,8 @@ class Layout:
     """One vendor's or venue's files of one kind of data; an entry of the table of layouts.
 
     Fields of bars are time, open, high, low, close, volume; of trades time, received, id, side, action, price, size; of
-    quotes time, received, id, bid_price, bid_size, ask_price, ask_size. All may have symbol, exchange and clock, which
+    quotes time, received, id, bid_price, bid_size, ask_price, ask_size; of funding and borrow rates time (when a rate
+    is due), quoted (when it was published), interval (hours) and rate. All may have symbol, exchange and clock, which
     is the time of day where ``time`` is a date alone.
     """
 

@@ -1,6 +1,6 @@
 """Writes the report of a parameter sweep: ``index.html``, which needs no other file, and ``sweep.json``."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from statistics import median
@@ -175,13 +175,23 @@ def _matrix_cell(trial: Mapping[str, Any] | None, deepest: float) -> str:
 def _trials(sweep: Mapping[str, Any]) -> str:
     names = list(sweep["grid"])
     deepest = _deepest(sweep)
-    figures = ("P&L", "Before fees", "Max drawdown", "Orders", "Positions", "Too old", "Sharpe")
+    costs = charged(sweep["trials"])
+    figures = (
+        "P&L",
+        "Before fees",
+        *map(str.capitalize, costs),
+        "Max drawdown",
+        "Orders",
+        "Positions",
+        "Too old",
+        "Sharpe",
+    )
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     head += "".join(f'<th scope="col" class="number">{escape(name)}</th>' for name in figures)
     lines = []
     for trial in sweep["trials"]:
         begin = "".join(f"<td>{escape(trial['settings'][name])}</td>" for name in names)
-        lines.append(f"<tr>{begin}{_figures(trial, deepest, len(figures))}</tr>")
+        lines.append(f"<tr>{begin}{_figures(trial, deepest, len(figures), costs)}</tr>")
     text = (
         f"Sharpe: mean over standard deviation of the P&L in {sweep['sharpe_periods']} equal periods of the run, "
         "not annualised. Too old: share of predictions older than the limit on arrival, which were not acted on."
@@ -189,12 +199,18 @@ def _trials(sweep: Mapping[str, Any]) -> str:
     return captioned_table(text, head, "".join(lines))
 
 
-def _figures(trial: Mapping[str, Any], deepest: float, columns: int) -> str:
+def charged(outcomes: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return which of ``funding`` and ``borrow`` some outcomes were charged with."""
+    return tuple(name for name in ("funding", "borrow") if any(outcome.get(name) is not None for outcome in outcomes))
+
+
+def _figures(trial: Mapping[str, Any], deepest: float, columns: int, costs: Sequence[str]) -> str:
     if trial["error"]:
         return f'<td colspan="{columns}">failed: {escape(trial["error"])}</td>'
     first = f'<td class="number" style="{_paint(trial["pnl"], deepest)}">{escape(amount(trial["pnl"], sign=True))}</td>'
     others = (
         amount(trial["pnl"] + trial["fees"], sign=True),
+        *(amount(trial[name]) for name in costs),
         amount(trial["max_drawdown"]) + (", RUINED" if trial["ruined"] else ""),
         f"{trial['orders']:,}",
         f"{trial['positions']:,}",

@@ -25,7 +25,7 @@ from nautilus_torchserve.reporting.fragments import (
     verdict,
 )
 from nautilus_torchserve.reporting.frame import render_page, write_page
-from nautilus_torchserve.reporting.sweeps.grid_page import subject_lead, subject_table
+from nautilus_torchserve.reporting.sweeps.grid_page import charged, subject_lead, subject_table
 
 _ZERO_LEFT_BY = 0.6
 """Distance of a latency of 0 from the lowest one above it, in decades, as 0 has no logarithm."""
@@ -130,13 +130,14 @@ def _key_figures(sweep: Mapping[str, Any], labels: Sequence[str]) -> list[str]:
 
 
 def _runs_table(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
-    start = sweep["runs"][0]["pnl"]
+    start, costs = sweep["runs"][0]["pnl"], charged(sweep["runs"])
     rows = [
         (
             label,
             amount(run["pnl"], sign=True),
             amount(run["pnl"] - start, sign=True),
             amount(run["pnl"] + run["fees"], sign=True),
+            *(amount(run[name]) for name in costs),
             amount(run["max_drawdown"]),
             f"{run['orders']:,}",
             f"{run['fills']:,}",
@@ -150,7 +151,8 @@ def _runs_table(sweep: Mapping[str, Any], labels: Sequence[str]) -> str:
         "the venue included. Too old: share of predictions older than the limit on arrival, which were not acted on."
     )
     head = (
-        *("Latency", "P&L", "Change vs. first run", "P&L before fees", "Max drawdown", "Orders", "Fills"),
+        *("Latency", "P&L", "Change vs. first run", "P&L before fees", *map(str.capitalize, costs), "Max drawdown"),
+        *("Orders", "Fills"),
         *("Mean age (ms)", "Too old"),
     )
     return table(caption, head, rows)

@@ -25,6 +25,7 @@ from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
 
 from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.trading.backtest.carry import CarryModuleConfig
 from nautilus_torchserve.trading.backtest.ledger import account_currency
 from nautilus_torchserve.trading.backtest.simulated_time import watch_fills
 from nautilus_torchserve.trading.backtest.venue_fills import fill_at_venue_time
@@ -50,7 +51,7 @@ def importable_strategy(config: StrategyConfig) -> ImportableStrategyConfig:
     )
 
 
-def _paths(config: ActorConfig | StrategyConfig) -> tuple[str, str]:
+def _paths(config: ActorConfig | StrategyConfig | CarryModuleConfig) -> tuple[str, str]:
     """Return the paths of a component and its config: one module, the config's name ends with ``Config``."""
     module, name = type(config).__module__, type(config).__name__
     return f"{module}:{name.removesuffix('Config')}", f"{module}:{name}"
@@ -62,6 +63,7 @@ def run_config(
     strategies: Sequence[ImportableStrategyConfig],
     data: Sequence[BacktestDataConfig],
     balance: Decimal,
+    has_carry: bool = False,
 ) -> BacktestRunConfig:
     """Return one run, as `BacktestNode` takes it.
 
@@ -75,7 +77,10 @@ def run_config(
         In the order in which data of one time are handled.
     balance : Decimal
         Each account at the start, in the currency that its instruments are settled in.
+    has_carry : bool
+        Whether positions are charged with funding or interest, see `trading.backtest.carry`.
     """
+    modules = [_carry_module()] if has_carry else []
     venues = {instrument.id.venue.value: account_currency(instrument).code for instrument in instruments}
     return BacktestRunConfig(
         engine=BacktestEngineConfig(
@@ -84,14 +89,19 @@ def run_config(
             logging=LoggingConfig(log_level="ERROR"),  # to stderr; anything below goes to stdout
             risk_engine=RiskEngineConfig(max_order_submit_rate="1000000/00:00:01"),
         ),
-        venues=[_venue(venue, currency, balance) for venue, currency in venues.items()],
+        venues=[_venue(venue, currency, balance, modules) for venue, currency in venues.items()],
         data=list(data),
         raise_exception=True,
         dispose_on_completion=False,
     )
 
 
-def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
+def _carry_module() -> ImportableActorConfig:
+    actor_path, config_path = _paths(CarryModuleConfig())
+    return ImportableActorConfig(actor_path=actor_path, config_path=config_path, config={})
+
+
+def _venue(venue: str, currency: str, balance: Decimal, modules: list[ImportableActorConfig]) -> BacktestVenueConfig:
     """Return a venue whose market orders fill at the opposite quote and one step worse, beyond its size two.
 
     A trade sets bid and ask to its price even with ``trade_execution=False``; the quote that follows it at
@@ -114,6 +124,7 @@ def _venue(venue: str, currency: str, balance: Decimal) -> BacktestVenueConfig:
             config={"prob_slippage": 1.0, "random_seed": 1},
         ),
         latency_model=None,
+        modules=modules,
     )
 
 

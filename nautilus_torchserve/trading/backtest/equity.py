@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
 from decimal import Decimal
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ from nautilus_torchserve.scores.account import (
     drawdown,
 )
 from nautilus_torchserve.scores.sharpe import PERIODS
+from nautilus_torchserve.trading.backtest.carry import Charge
 from nautilus_torchserve.trading.backtest.ledger import Contract, Fill
 
 PIECE = 1_000_000
@@ -45,6 +47,8 @@ class MarkedMarket(NamedTuple):
     """In order of time; none before the first price."""
     last_price: Decimal
     """The exact last price."""
+    charges: Sequence[Charge] = ()
+    """Funding and interest, in order of time."""
 
 
 class EquityPoints(NamedTuple):
@@ -63,7 +67,7 @@ def equity_pieces(markets: Sequence[MarkedMarket], start: Decimal, piece: int = 
     """Yield the equity at each event and after each fill, in order of time.
 
     At an event, what was held before it is valued at its price; after all events of a fill's time, what is held
-    then is valued at the last price.
+    then is valued at the last price. What is charged at a time counts from the first event of that time on.
 
     Parameters
     ----------
@@ -108,6 +112,9 @@ class _Holdings:
         self._gain = np.array([0.0, *(float(fill.gain) for fill in fills)])
         self._price = np.array([1.0, *(float(fill.price) for fill in fills)])
         self._held = np.array([0.0, *(float(fill.position * market.contract.multiplier) for fill in fills)])
+        self._charged_ns = np.array([charge.ts_ns for charge in market.charges], dtype=np.int64)
+        costs = accumulate((charge.cost for charge in market.charges), initial=Decimal(0))
+        self._charged = np.array([float(cost) for cost in costs])
 
     def gains(
         self, ts_ns: NDArray[np.int64], is_fill: NDArray[np.bool_], last: NDArray[np.int64]
@@ -123,7 +130,8 @@ class _Holdings:
         moved = price - entry
         if self._market.contract.is_inverse:
             moved /= entry * price
-        return self._gain[booked] + self._held[booked] * moved
+        charged = self._charged[np.searchsorted(self._charged_ns, ts_ns, side="right")]
+        return self._gain[booked] + self._held[booked] * moved - charged
 
 
 def sum_up(

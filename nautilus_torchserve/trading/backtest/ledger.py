@@ -9,6 +9,7 @@ prices and sizes, beside the engine:
 - fee: ``quantity * multiplier * price * rate`` and ``quantity * multiplier / price * rate``
 """
 
+from collections import deque
 from dataclasses import dataclass
 from decimal import Context, Decimal, localcontext
 from typing import NamedTuple
@@ -20,6 +21,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Currency
 
 from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.trading.backtest.carry import Charge, Due, charge
 
 _EXACT = Context(prec=50)
 _ZERO = Decimal(0)
@@ -93,7 +95,7 @@ class Fill(NamedTuple):
     position: Decimal
     """Signed size held after it."""
     gain: Decimal
-    """Total profit so far after fees, the position valued at this fill's price."""
+    """Total profit so far after fees, the position valued at this fill's price; charges are not part of it."""
 
 
 class RoundTrip(NamedTuple):
@@ -171,19 +173,37 @@ class Ledger:
         """Signed size held."""
         self.gain = _ZERO
         """Profit so far after fees, the position valued at the last fill's price."""
+        self.dues: deque[Due] = deque()
+        """Rates that positions are still to be charged with, in order of time."""
+        self.charges: list[Charge] = []
+        """Funding and interest so far, which neither ``gain`` nor the round trips include."""
+        self.charged = _ZERO
+        """Total cost of these."""
         self._open: _OpenTrip | None = None
         self._near = (0.0, 0.0, 1.0)
 
     def add(self, event: OrderFilled) -> None:
-        """Book a fill."""
+        """Book a fill, after what was due on the position before it."""
+        self.accrue(event.ts_event)
         with localcontext(_EXACT):
             self._add(event)
-            self._near = (float(self.gain), float(self.position * self.contract.multiplier), float(self.price))
+            self._update_near()
+
+    def accrue(self, ts_ns: int) -> None:
+        """Charge the position with all that is due up to a time (simulated Unix ns)."""
+        while self.dues and self.dues[0].ts_ns <= ts_ns:
+            cost = charge(self.dues.popleft(), self.position, self.contract.value)
+            if cost is not None:
+                self.charges.append(cost)
+                with localcontext(_EXACT):
+                    self.charged += cost.cost
+                    self._update_near()
 
     def gain_at(self, price: Decimal) -> Decimal:
-        """Return the profit so far after fees, the position valued at a price."""
+        """Return the profit so far after fees and charges, the position valued at a price."""
         with localcontext(_EXACT):
-            return self.gain + (self.position * self.contract.gain(self.price, price) if self.position else _ZERO)
+            moved = self.position * self.contract.gain(self.price, price) if self.position else _ZERO
+            return self.gain - self.charged + moved
 
     @property
     def holds(self) -> bool:
@@ -196,6 +216,10 @@ class Ledger:
         if not held:
             return gain
         return gain + held * (price - entry) / (entry * price if self.contract.is_inverse else 1.0)
+
+    def _update_near(self) -> None:
+        held = self.position * self.contract.multiplier
+        self._near = (float(self.gain - self.charged), float(held), float(self.price))
 
     def _add(self, event: OrderFilled) -> None:
         price, quantity = event.last_px.as_decimal(), event.last_qty.as_decimal()

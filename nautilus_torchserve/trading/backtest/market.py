@@ -22,6 +22,7 @@ from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
+from nautilus_torchserve.trading.backtest.carry import Marks, Schedule, schedules
 from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.prefetch.stream import Feed
 from nautilus_torchserve.trading.backtest.settings import RunSettings
@@ -137,6 +138,28 @@ class Market(ABC, Generic[D]):
     def run(self, node: BacktestNode, engine: BacktestEngine) -> None:
         """Run to the end of the data that `write_catalog` returned."""
         node.run()
+
+    def carry(self) -> dict[InstrumentId, Schedule]:
+        """Return what each instrument's position is charged with; those without rates are left out.
+
+        Raises
+        ------
+        BadSetting, BadData
+            As `trading.backtest.carry.schedules`.
+        """
+        if not self.settings.has_carry:
+            return {}
+        marks = [
+            Marks(
+                part.instrument,
+                part.data.instrument.instrument_id,
+                *self.marks(part.data),
+                part.data.instrument.price_precision,
+                part.data.read,
+            )
+            for part in self.parts
+        ]
+        return schedules(self.settings.funding, self.settings.borrow, marks)
 
     def feed(self, client: InferenceClient, actor: Any) -> Feed:
         """Return the data of a prefetched run, with the predictions that an actor of this config would publish.

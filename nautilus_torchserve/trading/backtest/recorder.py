@@ -17,6 +17,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Price
 from numpy.typing import NDArray
 
+from nautilus_torchserve.trading.backtest.carry import Schedule, charge_accounts
 from nautilus_torchserve.trading.backtest.ledger import Ledger
 from nautilus_torchserve.trading.decision import HALT_TOPIC, Halt
 from nautilus_torchserve.trading.prediction import Prediction, prediction_topic
@@ -200,6 +201,14 @@ class Recorder:
             self.ledgers[event.instrument_id].add(event)
         elif isinstance(event, OrderDenied | OrderRejected):
             self.refusals.append(event)
+
+    def charge(self, bus: MessageBus, carry: Mapping[InstrumentId, Schedule]) -> None:
+        """Charge positions, and the engine's accounts, with funding and interest."""
+        for instrument_id, schedule in carry.items():
+            self.ledgers[instrument_id].dues.extend(schedule.dues)
+        if carry:
+            charged = {instrument_id: self.ledgers[instrument_id] for instrument_id in carry}
+            charge_accounts(bus, charged, next(iter(charged.values())).contract.currency)
 
     def guard(self, topics: Mapping[str, InstrumentId]) -> RuinGuard:
         """Return the actor that ends the trading of ruined accounts; to be added to the engine.

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
+from nautilus_trader.model.instruments import CryptoPerpetual
 from numpy.typing import NDArray
 
 from nautilus_torchserve.reporting.backtest.summary import account_figures
@@ -17,7 +18,6 @@ from nautilus_torchserve.trading.backtest.holdout import MarketData, utc
 from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult, TradingResult
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.durations import format_duration
-from nautilus_torchserve.trading.instruments.resolve import Definition
 
 UNKNOWN = "unknown (not recorded in the archive)"
 
@@ -125,6 +125,8 @@ def setting_labels(settings: RunSettings, currency: str, own: Mapping[str, str])
         **own,
         "Maximum prediction age": format_duration(settings.max_age_ns),
         "Fee per fill": "the instrument's" if settings.fee_bps is None else f"{settings.fee_bps:g} bps",
+        **({"Funding": f"{settings.funding}"} if settings.funding is not None else {}),
+        **({"Borrow": settings.borrow} if settings.borrow is not None else {}),
         "Starting balance": f"{settings.starting_balance:,} {currency}",
     }
 
@@ -179,15 +181,23 @@ def note_on_latency(settings: RunSettings, event: str) -> str:
     )
 
 
-def note_on_margin(definition: Definition) -> str:
-    """Return the note on funding and margin."""
-    margin = definition.instrument.margin_init
-    if not margin:
-        return "Funding and margin are not simulated."
-    return (
-        f"Funding is not simulated. A position requires a margin of {margin * 100:g}% of its value, which is "
-        "checked at the start only."
+def note_on_carry(result: InstrumentResult[Any]) -> str:
+    """Return the note on margin, and on funding and the interest on what is sold short."""
+    instrument = result.definition.instrument
+    margin = instrument.margin_init
+    on_margin = (
+        f"A position requires a margin of {margin * 100:g}% of its value, which is checked at the start only."
+        if margin
+        else "Margin is not simulated."
     )
+    if result.carry is None:
+        is_perpetual = isinstance(instrument, CryptoPerpetual)
+        cost = "Funding of the perpetual is not charged (--funding)" if is_perpetual else "Borrowing is not charged"
+        return f"{cost}. {on_margin}" if is_perpetual else f"{cost} (--borrow). {on_margin}"
+    charged, cost = len(result.charges), float(sum(charge.cost for charge in result.charges))
+    total = f"{charged:,} of {len(result.carry.dues):,} times met a position; the sum is {cost:,.6g} "
+    total += f"{result.definition.settlement} paid."
+    return " ".join([*result.carry.notes, total, on_margin])
 
 
 def trading_summary(result: TradingResult) -> dict[str, Any]:
@@ -205,6 +215,8 @@ def trading_summary(result: TradingResult) -> dict[str, Any]:
         "last_refused_order": result.last_refused_order,
         **account_figures(result.account),
         "fees": result.account.fees,
+        "funding": result.account.funding,
+        "borrow": result.account.borrow,
         "balance": result.account.end,
         "ruined": None if result.ruin is None else result.ruin._asdict(),
         "statistics": {group: _finite(values) for group, values in result.statistics.items()},

@@ -1,7 +1,7 @@
 """Results of a backtest: predictions, fills, and the account by exact arithmetic of the fills."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any, Generic, NamedTuple
 
@@ -23,6 +23,7 @@ from nautilus_torchserve.scores.account import (
 )
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
+from nautilus_torchserve.trading.backtest.carry import Charge, Schedule
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of, equity_pieces, sum_up
 from nautilus_torchserve.trading.backtest.holdout import SampleKind, worst
 from nautilus_torchserve.trading.backtest.ledger import Ledger, RoundTrip
@@ -94,6 +95,10 @@ class InstrumentResult(TradingResult, Generic[D]):
     """The venue's quotes that orders met; None: they met implied ones."""
     without_volume: int
     """Events that end a window without any volume; the model got no request for them."""
+    carry: Schedule | None
+    """What its position was charged with; None: neither funding nor interest."""
+    charges: tuple[Charge, ...]
+    """What it was charged, in order of time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,6 +159,7 @@ def collect(
     reasons: TradeAttribution,
     stats: RequestStats,
     held: Mapping[InstrumentId, int],
+    carry: Mapping[InstrumentId, Schedule],
 ) -> BacktestResult:
     """Read the results out of an engine that has run.
 
@@ -161,9 +167,11 @@ def collect(
     ----------
     held : mapping
         Orders of each instrument that waited for its market's open.
+    carry : mapping
+        What the positions of some instruments were charged with.
     """
     instruments = tuple(
-        _instrument_result(market, part, recorder, engine, reasons, stats, held) for part in market.parts
+        _instrument_result(market, part, recorder, engine, reasons, stats, held, carry) for part in market.parts
     )
     ledgers = [recorder.ledgers[instrument.id] for instrument in market.instruments]
     if len(instruments) == 1:
@@ -172,7 +180,7 @@ def collect(
         markets = [_marked_market(market, part, ledger) for part, ledger in zip(market.parts, ledgers, strict=True)]
         venues = {instrument.id.venue for instrument in market.instruments}
         calendar = widest(map(calendar_of, market.instruments))
-        total = _total(instruments, _account_of(ledgers, markets, recorder.balance * len(venues), calendar))
+        total = _total(instruments, _account_of(ledgers, markets, recorder.balance * len(venues), calendar, carry))
     return BacktestResult(
         **total,
         instruments=instruments,
@@ -209,13 +217,14 @@ def _instrument_result(
     reasons: TradeAttribution,
     stats: RequestStats,
     held: Mapping[InstrumentId, int],
+    carry: Mapping[InstrumentId, Schedule],
 ) -> InstrumentResult[Any]:
     instrument_id = part.instrument.id
     log, ledger = recorder.predictions[instrument_id], recorder.ledgers[instrument_id]
     predictions, refusals = log.table(), recorder.refusals_of(instrument_id)
     predictions.insert(3, market.noun, log.numbers() - part.warm)
     marked = _marked_market(market, part, ledger)
-    account = _account_of([ledger], [marked], recorder.balance, calendar_of(part.instrument))
+    account = _account_of([ledger], [marked], recorder.balance, calendar_of(part.instrument), carry)
     return InstrumentResult(
         data=part.data,
         definition=part.definition,
@@ -226,6 +235,8 @@ def _instrument_result(
         news=stats.news[instrument_id],
         quotes=part.quotes,
         without_volume=part.without_volume,
+        carry=carry.get(instrument_id),
+        charges=tuple(ledger.charges),
         predictions=predictions,
         fills=fill_table(ledger),
         **account.fields(),
@@ -266,6 +277,7 @@ def _marked_market(market: Market[Any], part: InstrumentData[Any], ledger: Ledge
         contract=ledger.contract,
         fills=ledger.fills,
         last_price=Decimal(int(price[-1])).scaleb(-precision),
+        charges=ledger.charges,
     )
 
 
@@ -274,6 +286,7 @@ def _account_of(
     markets: Sequence[MarkedMarket],
     start: Decimal,
     calendar: TradingCalendar,
+    carry: Mapping[InstrumentId, Schedule],
 ) -> _Account:
     """Return the account that some instruments were traded on.
 
@@ -288,14 +301,28 @@ def _account_of(
     span_ns = min(int(market.ts_ns[0]) for market in markets), max(int(market.ts_ns[-1]) for market in markets)
     fees = sum((fill.fee for ledger in ledgers for fill in ledger.fills), Decimal(0))
     history, equity = sum_up(equity_pieces(markets, start), start, end, fees, span_ns, calendar)
+    history = replace(history, **_costs(ledgers, carry))
     trips = sorted((trip for ledger in ledgers for trip in ledger.round_trips), key=lambda trip: trip.ts_closed)
     return _Account(history, equity, *_statistics(history, trips, ledgers[0].contract.currency))
+
+
+def _costs(ledgers: Sequence[Ledger], carry: Mapping[InstrumentId, Schedule]) -> dict[str, float]:
+    """Return what was paid in funding and in interest, each where some instrument is charged with it."""
+    kinds = [carry[ledger.instrument_id].kind for ledger in ledgers if ledger.instrument_id in carry]
+    charges = [charge for ledger in ledgers for charge in ledger.charges]
+    return {
+        kind: float(sum((charge.cost for charge in charges if charge.kind == kind), Decimal(0))) for kind in set(kinds)
+    }
 
 
 def _statistics(
     history: AccountHistory, trips: Sequence[RoundTrip], currency: str
 ) -> tuple[dict[str, Statistics], dict[str, str]]:
     calendar, days = history.calendar, len(history.day_equity)
+    costs = {name.capitalize(): getattr(history, name) for name in ("funding", "borrow")}
+    costs = {name: cost for name, cost in costs.items() if cost is not None}
+    after = " and ".join(["fees", *map(str.lower, costs)])
+    without = f", without {' and '.join(map(str.lower, costs))}" if costs else ""
     account, returns, trades = f"PnL ({currency})", "Returns", "Trades"
     made = np.array([float(trip.pnl) for trip in trips])
     shares = np.array([float(trip.pnl / trip.value_opened) for trip in trips])
@@ -304,6 +331,7 @@ def _statistics(
             "PnL (total)": history.pnl,
             "PnL% (total)": 100 * history.pnl / history.start,
             "Fees": history.fees,
+            **costs,
             "Max Drawdown": history.max_drawdown,
             "Max Drawdown%": 100 * history.max_drawdown_share,
         },
@@ -316,11 +344,11 @@ def _statistics(
         else (f"annualised by {calendar.days_a_year} days, no risk-free rate")
     )
     basis = {
-        account: "The account marked to market at every event, after fees.",
+        account: f"The account marked to market at every event, after {after}.",
         returns: f"Daily returns of that account on {_counted(days, 'trading day')}, with trades or without "
         f"({calendar.name}); {few}.",
-        trades: f"{_counted(len(trips), 'closed position')}, after the fees of opening and closing; returns on the "
-        "value opened.",
+        trades: f"{_counted(len(trips), 'closed position')}, after the fees of opening and closing{without}; returns "
+        "on the value opened.",
     }
     return statistics, basis
 

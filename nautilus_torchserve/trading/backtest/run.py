@@ -78,6 +78,7 @@ def run_backtest(
         The store of traffic splits cannot be opened.
     """
     market = _prepare_market(data, settings)
+    carry = market.carry()
     metadata, instruments, first_ts_event = market.metadata, market.instruments, market.span_ns[0]
     outcomes = settings.recorder(instruments, metadata)
     actor = settings.actor(instruments, metadata, first_ts_event)
@@ -87,6 +88,7 @@ def run_backtest(
         bus = run.engine.kernel.msgbus
         held = market.hold_orders(run.engine)
         recorder = Recorder(bus, instruments, metadata.outputs, settings.starting_balance)
+        recorder.charge(bus, carry)
         topics = {market.topic(part): part.instrument.id for part in market.parts}
         run.engine.add_actor(recorder.guard(topics))
         reasons = TradeAttribution(bus, run.publisher)
@@ -97,7 +99,7 @@ def run_backtest(
         began = time.perf_counter()
         run.start()
         elapsed_s = run.spent_s + time.perf_counter() - began
-        return collect(market, recorder, run.engine, elapsed_s, reasons, run.stats(), held)
+        return collect(market, recorder, run.engine, elapsed_s, reasons, run.stats(), held, carry)
 
 
 def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
@@ -155,6 +157,7 @@ def _inline(
             [importable_strategy(strategy) for strategy in strategies],
             market.write_catalog(Path(folder)),
             balance,
+            market.settings.has_carry,
         )
         with built(config, market.instruments, market.venue_quotes) as (node, engine):
             actor = only_actor(engine, ModelActor)

@@ -78,6 +78,11 @@ class RunSettings(ABC):
     """Definitions of the instruments, in addition to their data."""
     fee_bps: float | None = None
     """Fee on each fill, bps of its value; None takes that of the instrument's definition, else 0.5."""
+    funding: Path | None = None
+    """Funding rates, a file or several (`market.funding.load_funding`); None: funding is not charged."""
+    borrow: str | None = None
+    """Annual cost of borrowing what is sold short: a number, or files of rates (`market.funding.load_borrow`); None: it
+    is not charged."""
     starting_balance: Decimal = Decimal(10_000)
     """Account at the start, in the currency that the instruments are settled in; one at each venue."""
     in_sample: bool = False
@@ -100,6 +105,11 @@ class RunSettings(ABC):
             f"latency_ns of at most max_age_ns = {self.max_age_ns} (older predictions are not traded on), "
             f"got {self.latency_ns}",
         )
+
+    @property
+    def has_carry(self) -> bool:
+        """Whether positions are charged with funding or interest."""
+        return self.funding is not None or self.borrow is not None
 
     def sweep_fields(self) -> dict[str, Any]:
         """Return the fields that a sweep may change beside those of this class: name -> type."""

@@ -12,7 +12,7 @@ from nautilus_torchserve.reporting.backtest.data import UNKNOWN
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.bars.market import BarMarket
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_latency, note_on_margin
+from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_carry, note_on_latency
 from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult
 from nautilus_torchserve.trading.durations import format_duration
 
@@ -72,7 +72,7 @@ def _notes(settings: BarBacktestSettings, run: BacktestResult, result: Instrumen
         "The market is closed while no bar is in progress. An order sent then waits for the next open and fills there "
         f"in the same way: {result.held:,} of {result.orders:,} orders did.",
         f"Each fill costs a fee of {result.definition.fee_bps:g} bps; only expected returns above {threshold_bps:g} "
-        f"bps are acted on. {note_on_margin(result.definition)}",
+        f"bps are acted on. {note_on_carry(result)}",
         "The probability of BUY is the confidence where the expected return is positive, else 1 minus it; the outcome "
         "is BUY where the next close was higher. Unchanged closes and those after a break count as unknown.",
     ]

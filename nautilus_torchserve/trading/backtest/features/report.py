@@ -10,7 +10,7 @@ from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.reporting.backtest.data import UNKNOWN
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
-from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_latency, note_on_margin
+from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_carry, note_on_latency
 from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult
 
 
@@ -28,7 +28,7 @@ def describe(settings: FeatureBacktestSettings, run: BacktestResult, result: Ins
             note_on_latency(settings, "its newest datum was received"),
             _quotes(settings, result),
             f"Each fill costs a fee of {result.definition.fee_bps:g} bps; predictions are not scored, as only their "
-            f"author knows what they are about. {note_on_margin(result.definition)}",
+            f"author knows what they are about. {note_on_carry(result)}",
         ],
         predictions=result.predictions,
         actual=np.full(len(result.predictions), UNKNOWN, dtype=np.int8),

@@ -96,7 +96,12 @@ def prefetched(
         rows ends the run: no prediction is left out that an actor, one request an event, might have received.
     """
     config = run_config(
-        market.instruments, None, [importable_strategy(strategy) for strategy in strategies], [], balance
+        market.instruments,
+        None,
+        [importable_strategy(strategy) for strategy in strategies],
+        [],
+        balance,
+        market.settings.has_carry,
     )
     with (
         actor.connect() as client,

@@ -25,6 +25,10 @@ class Outcome:
     pnl: float
     """Equity at the end less that at the start, after fees."""
     fees: float
+    funding: float | None
+    """Funding paid; None: it is not charged."""
+    borrow: float | None
+    """Interest paid on what was sold short; None: it is not charged."""
     max_drawdown: float
     """Over all events, never positive."""
     ruined: bool
@@ -77,6 +81,8 @@ def outcome_of(result: BacktestResult, settings: RunSettings) -> Outcome:
     return Outcome(
         pnl=result.account.pnl,
         fees=result.account.fees,
+        funding=result.account.funding,
+        borrow=result.account.borrow,
         max_drawdown=result.account.max_drawdown,
         ruined=result.ruin is not None,
         orders=result.orders,

@@ -7,7 +7,7 @@ import numpy as np
 from nautilus_torchserve.market.trades.labels import UNKNOWN, label
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.holdout import utc
-from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_latency, note_on_margin
+from nautilus_torchserve.trading.backtest.report_parts import ReportKind, Section, note_on_carry, note_on_latency
 from nautilus_torchserve.trading.backtest.results import BacktestResult, InstrumentResult
 from nautilus_torchserve.trading.backtest.tick.market import CLASSES, TradeMarket
 from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
@@ -51,7 +51,7 @@ def _notes(settings: BacktestSettings, run: BacktestResult, result: InstrumentRe
         note_on_latency(settings, "its trade was received"),
         *_quote_notes(result),
         *_feed_notes(result.data),
-        f"Each fill costs a fee of {result.definition.fee_bps:g} bps; {scored}. {note_on_margin(result.definition)}",
+        f"Each fill costs a fee of {result.definition.fee_bps:g} bps; {scored}. {note_on_carry(result)}",
     ]
 
 
