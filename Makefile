@@ -17,7 +17,7 @@ setup: .venv/installed
 .venv/installed: pyproject.toml setup.cfg setup.py constraints.txt
 	@PYTHON='$(PYTHON)' sh deploy/make_venv.sh
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
-		-c constraints.txt -e '.[trade,server,train,bench,dev]'
+		-c constraints.txt -e '.[trade,server,train,onnx,bench,dev]'
 	@touch $@
 
 .venv/ray: .venv/installed

@@ -9,7 +9,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         InvalidArgument (status 2)
             wire        InvalidName
             market      BadInterval, BadReadOption
-            training    BadConfig
+            training    BadConfig, BadLabelMap
             experiments BadRules, BadExperiment
             trading     BadSetting
         files           DamagedState

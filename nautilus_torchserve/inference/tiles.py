@@ -93,6 +93,10 @@ def probe(
             return Tiles((base, *agreeing))
     if not torch.isfinite(expected).all():
         raise BadArchive("expected finite outputs for inputs like the golden ones, got others")
+    if torch.equal(_in_tiles(forward, pool, base), expected):
+        raise BadArchive(
+            "expected outputs of a row that do not depend on the other rows of its batch, got such that do"
+        )
     raise BadArchive("expected equal outputs of two calls with the same rows, got others: is dropout still active?")
 
 

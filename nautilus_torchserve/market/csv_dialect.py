@@ -59,18 +59,19 @@ def detect_dialect(name: str, content: bytes) -> CsvDialect:
 
 
 def _encoding(name: str, content: bytes) -> str:
-    for mark, encoding in BYTE_ORDER_MARKS:
-        if content.startswith(mark):
-            return encoding
-    if b"\0" in content[:SAMPLE]:
+    encoding = next((encoding for mark, encoding in BYTE_ORDER_MARKS if content.startswith(mark)), None)
+    if encoding is None and b"\0" in content[:SAMPLE]:
         raise BadData(f"{name}: expected a text file or Parquet, got binary data (or UTF-16 without byte order mark)")
-    try:
-        content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        if error.end == len(content) and error.reason.startswith("unexpected end"):
-            raise BadData(f"{name}: expected UTF-8, got a file that ends within a character") from None
-        return "cp1252"
-    return "utf-8"
+    for candidate in [encoding] if encoding else ["utf-8", "cp1252"]:
+        try:
+            content.decode(candidate)
+            return candidate
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            invalid = content[error.start : error.end]
+    raise BadData(
+        f"{name}: line {line}: expected text in {encoding or 'UTF-8 or Windows-1252'}, got the bytes {invalid!r}"
+    )
 
 
 def _regularity(lines: list[str], delimiter: str) -> tuple[float, bool, int]:

@@ -13,18 +13,14 @@ from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.checks import examine
 from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.data_files import DataFile, require_files
-from nautilus_torchserve.market.layouts.bars import BARS
 from nautilus_torchserve.market.layouts.layout import Kind
 from nautilus_torchserve.market.layouts.market_table import read_market_table
-from nautilus_torchserve.market.layouts.quotes import QUOTES
-from nautilus_torchserve.market.layouts.trades import TRADES
+from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load_files
 from nautilus_torchserve.market.trades.trades import Trades, check, decimal_text, utc_text
-
-ALL_LAYOUTS = (*TRADES, *BARS, *QUOTES)
 
 
 @dataclass(frozen=True)

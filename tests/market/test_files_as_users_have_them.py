@@ -356,7 +356,7 @@ def test_options_choose_between_readings(tmp_path: Path) -> None:
     numbers = written(tmp_path, Case("acme.csv", rows, 0, ""))
     read = {mark: load_bar_files(numbers, read=ReadOptions(decimal=mark)).prices()[0] for mark in ("point", "comma")}
     assert read == {"point": 17.012, "comma": 17012.0}
-    with pytest.raises(BadReadOption, match=r"layout: expected one of bars .*, got 'mine'"):
+    with pytest.raises(BadReadOption, match=r"layout: expected one of trades, .*, got 'mine'"):
         load_bar_files(numbers, read=ReadOptions(layout="mine"))
 
 

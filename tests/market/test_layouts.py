@@ -4,11 +4,16 @@ import gzip
 import re
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.bars.load import load_bar_files
-from nautilus_torchserve.market.inspection import ALL_LAYOUTS, inspect_files
+from nautilus_torchserve.market.inspection import inspect_files
+from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load_files
@@ -261,6 +266,32 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
         tmp_path / "*/BTC*.csv",
     ):
         assert load_files(data).sha256 == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.sampled_from(sorted(SAMPLES)),
+    st.lists(
+        st.tuples(st.integers(0, 400), st.sampled_from([b"", b"\x00", b"\x8d", b",", b"\n", b"9", b"-", b"e", b'"'])),
+        min_size=1,
+        max_size=3,
+    ),
+)
+def test_a_damaged_file_is_read_or_refused_in_a_sentence(name: str, damages: list[tuple[int, bytes]]) -> None:
+    file, text, _ = SAMPLES[name]
+    content = text.encode()
+    for place, damage in damages:
+        content = content[: place % len(content)] + damage + content[place % len(content) + 1 :]
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / file
+        path.write_bytes(content)
+        try:
+            inspection = inspect_files(path, "ACME.X", ReadOptions())
+            outcome = inspection.refused or f"{file}: {inspection.rows} rows"
+        except BadData as error:
+            outcome = str(error)
+    assert outcome.startswith(f"{file}: ")
+    assert len(outcome) < 2_000
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".feather"])

@@ -44,7 +44,7 @@ def test_requests_carry_the_token_of_the_servers_key_file(tick_server: TorchServ
         (("--url", "mar:nowhere.mar"), "nowhere.mar: expected a model archive, got no file"),
         (
             ("--data", "nowhere.csv"),
-            "nowhere.csv: expected a CSV file or a catalog folder, got a path that does not exist",
+            "nowhere.csv: expected a file of trades, a folder with such files, or a NautilusTrader catalog",
         ),
         (("--token-file", "nowhere.json"), "nowhere.json: expected TorchServe's key file"),
     ],
@@ -151,7 +151,7 @@ def test_price_takes_several_files_with_their_names_in_order(price_archive: Path
         (
             ("--data", "nowhere.csv"),
             1,
-            "nowhere.csv: expected a CSV file or a catalog folder, got a path that does not exist",
+            "nowhere.csv: expected a file of bars, a folder with such files, or a NautilusTrader catalog",
         ),
         (("--bar", "5-MINUTE"), 1, "expected a model of 300 s bars, got one of 60 s"),
     ],

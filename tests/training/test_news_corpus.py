@@ -12,10 +12,12 @@ from nautilus_torchserve.training.sentiment.data import CORPUS
 from nautilus_torchserve.training.sentiment.news_corpus import (
     CLASSES,
     BadCorpus,
+    BadLabelMap,
     Corpus,
     Sentence,
     load_corpus,
     load_labelled,
+    parse_label_map,
 )
 
 
@@ -108,6 +110,38 @@ def test_a_csv_needs_only_text_and_label(tmp_path: Path) -> None:
     assert load_labelled(path) == (Sentence("Up, at last", "positive"), Sentence('He said "no"', "negative"))
 
 
+@pytest.mark.parametrize(
+    ("content", "label_map"),
+    [
+        ("text,label\nUp,2\nFlat,1\nDown,0\n", "0=negative,1=neutral,2=positive"),
+        ("text,label\nUp,Bullish\nFlat,none\nDown,Bearish\n", "bullish=positive,Bearish=negative,none=neutral"),
+        ("Sentence,Sentiment\nUp,positive\nFlat,neutral\nDown,negative\n", ""),
+        ("Sentiment;Id;Headline\npositive;1;Up\nneutral;2;Flat\nnegative;3;Down\n", ""),
+        ('positive,"Up"\nneutral,Flat\nnegative,Down\n', ""),
+        ("Up\t1\nFlat\t0\nDown\t-1\n", "-1=negative,0=neutral,1=positive"),
+        ("Up@1\nFlat@0\nDown@-1\n", "-1=negative,0=neutral,1=positive"),
+    ],
+    ids=["numbers", "bullish", "other names", "label first", "no header", "tabs", "at lines"],
+)
+def test_labels_of_other_corpora_mean_what_the_user_says(tmp_path: Path, content: str, label_map: str) -> None:
+    path = tmp_path / "other.csv"
+    path.write_text(content)
+
+    sentences = load_labelled(path, parse_label_map(label_map) if label_map else {})
+
+    assert [(each.text, each.label) for each in sentences] == [
+        ("Up", "positive"),
+        ("Flat", "neutral"),
+        ("Down", "negative"),
+    ]
+
+
+@pytest.mark.parametrize("text", ["0", "0=good", "0=negative,0=positive", "=positive", "0=negative,"])
+def test_a_label_map_names_each_label_once(text: str) -> None:
+    with pytest.raises(BadLabelMap, match="expected each label once, as LABEL=negative, neutral or positive"):
+        parse_label_map(text)
+
+
 def test_latin_1_is_read_too(tmp_path: Path) -> None:
     path = tmp_path / "phrases.txt"
     path.write_bytes("Värikko steigerte den Gewinn .@positive\n".encode("latin-1"))
@@ -120,8 +154,14 @@ def test_latin_1_is_read_too(tmp_path: Path) -> None:
     [
         ("", "got an empty file"),
         ("text,label\n", "got only a header"),
-        ("Up it goes\n", "line 1: expected text@label, or a CSV header with text and label"),
-        ("Up it goes@good\n", "line 1: expected label negative, neutral or positive, got 'good'"),
+        ("Up it goes\n", "line 1: expected text@label, or a CSV header with one column of text (text, sentence,"),
+        ("Up it goes@good\n", "line 1: expected label negative, neutral or positive, got 'good'; say what the file's"),
+        (
+            "text,label\nUp,2\nDown,0\n",
+            "line 2: expected label negative, neutral or positive, got '2'; say what the file's labels "
+            "mean with --label-map 2=...,0=...",
+        ),
+        ("text,label\nUp\n", "line 2: expected a text and a label, got ['Up']"),
         ("Up@positive\n @negative\n", "line 2: expected a sentence, got none"),
         ('text,label\n"Up,positive\n', "expected comma-separated values"),
     ],

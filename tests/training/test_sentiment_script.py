@@ -36,7 +36,7 @@ def test_ones_own_sentences_and_encoder_become_a_tracked_archive_that_reads_them
     assert result.exit_code == 0, result.stderr
     description = json.loads(result.stdout)
     assert description["metrics"]["edge"] in result.stderr
-    assert "20 sentences left out that were there before, 0 of them with another label." in result.stderr
+    assert "20 repeated sentences left out, 0 of them with another label." in result.stderr
     assert description["benchmarks"][0]["source"] == str(other)
     assert description["benchmarks"][0]["scores"]["model"]["accuracy"] > 0.8
     page = Path(description["report"]).read_text()

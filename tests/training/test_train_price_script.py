@@ -99,7 +99,7 @@ def test_quiet_hours_are_left_out_and_jumps_let_through_on_request(tmp_path: Pat
     [
         (lambda rows: rows[:50], "with 0 whole windows"),
         (lambda rows: [*rows[:500], rows[500].replace(",", ",-", 1), *rows[501:]], "positive"),
-        (lambda rows: [*rows[:500], rows[499], *rows[500:]], "Duplicates in 1 of 1,201 bars"),
+        (lambda rows: [*rows[:500], f"{rows[499]}5", *rows[500:]], "line 502: expected one row for a time"),
         (lambda rows: [*rows[:500], "nonsense", *rows[500:]], "expected"),
     ],
     ids=["fewer bars than a window", "negative price", "duplicate", "nonsense"],

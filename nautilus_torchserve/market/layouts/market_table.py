@@ -14,6 +14,7 @@ from nautilus_torchserve.market.data_files import DataFile, FileRows
 from nautilus_torchserve.market.decimal_marks import decimal_mark, with_point
 from nautilus_torchserve.market.decimals import parse_decimals, without_float_noise
 from nautilus_torchserve.market.layouts.layout import Layout, recognise_header, recognise_row
+from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 
 SUFFIXES = re.compile(r"(\.(csv|txt|tsv|gz|zip|parquet|pq|feather|arrow))+$", re.IGNORECASE)
@@ -142,14 +143,10 @@ def _mark(table: MarketTable, delimiter: str) -> str:
 
 
 def _forced(layouts: Sequence[Layout], name: str | None) -> Sequence[Layout]:
-    """Return the layout of a name alone, or all without one."""
-    if name is None:
-        return layouts
-    chosen = [layout for layout in layouts if layout.name == name]
-    if not chosen:
-        kind, names = layouts[0].kind, ", ".join(layout.name for layout in layouts)
-        raise BadReadOption(f"layout: expected one of {kind} ({names}), got {name!r}")
-    return chosen
+    """Return the layout of a name alone; all without one, or if it is of another kind of data, read beside this one."""
+    if name is not None and name not in (names := [layout.name for layout in ALL_LAYOUTS]):
+        raise BadReadOption(f"layout: expected one of {', '.join(names)}, got {name!r}")
+    return [layout for layout in layouts if layout.name == name] or layouts
 
 
 def choose_instrument(table: MarketTable, instrument_id: str | None) -> tuple[MarketTable, str, str]:

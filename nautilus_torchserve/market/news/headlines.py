@@ -167,6 +167,11 @@ def _times(table: HeadlineTable, column: str, timezone: str | None) -> Times:
     return table.times(column, example, timezone, distinct=False, day_ends=True)
 
 
+def _without_list_marks(cell: str) -> str:
+    """Return a list that Python or JSON wrote (``["AAPL"]``) without brackets and quotes; any other cell as it is."""
+    return re.sub(r"[\[\]'\"]", " ", cell) if cell.startswith("[") and cell.endswith("]") else cell
+
+
 def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:
     """Return the instruments of each row."""
     if "instruments" not in table.columns:
@@ -180,7 +185,7 @@ def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[
     refuse = table.refusal(table.columns["instruments"])
     named = []
     for row, cell in enumerate(table.cells("instruments")):
-        names = [name for name in SEPARATORS.split(cell) if name]
+        names = [name for name in SEPARATORS.split(_without_list_marks(cell)) if name]
         if not names:
             raise refuse(row, "at least one instrument")
         if not venue and any("." not in name for name in names):

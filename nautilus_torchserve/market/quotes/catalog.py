@@ -16,14 +16,27 @@ def has_quotes(path: Path, instrument_id: str) -> bool:
     return any(_folder(path, instrument_id).glob("*.parquet"))
 
 
-def load_catalog_quotes(path: Path, instrument_id: str) -> Quotes:
+def load_catalog_quotes(path: Path, instrument_id: str | None = None) -> Quotes:
     """Read the quotes of one instrument from a ``ParquetDataCatalog``, and check them.
+
+    Parameters
+    ----------
+    path : Path
+        The catalog's root, which holds ``data/quote_tick/``.
+    instrument_id : str, optional
+        Which instrument; may be left out where only one has quotes.
 
     Raises
     ------
     BadData
         No quotes of it there, a file cannot be read, or a value does not fit.
     """
+    if instrument_id is None:
+        stored = sorted(folder.name for folder in path.glob("data/quote_tick/*") if any(folder.glob("*.parquet")))
+        if len(stored) != 1:
+            got = ", ".join(stored) or "none"
+            raise BadData(f"{path.name}: expected quotes of one instrument, got {got}; name one with --instrument")
+        (instrument_id,) = stored
     if not has_quotes(path, instrument_id):
         raise BadData(f"{path.name}: expected a NautilusTrader catalog with quotes of {instrument_id}, got none")
     table = read_catalog_files(f"{path.name} (quotes)", _folder(path, instrument_id), PRICES, SIZES[0])

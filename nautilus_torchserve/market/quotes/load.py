@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from nautilus_torchserve.market.bad_data import BadData
-from nautilus_torchserve.market.data_files import DataFile, FileRows, require_files
+from nautilus_torchserve.market.data_files import DataFile, FileRows, is_catalog, require_files
 from nautilus_torchserve.market.layouts.market_table import choose_instrument, read_market_table
 from nautilus_torchserve.market.layouts.quotes import QUOTES
 from nautilus_torchserve.market.quotes.quotes import Quotes, check
@@ -36,7 +36,8 @@ def load_quotes(
     Parameters
     ----------
     data : path
-        A file, an archive, a folder of these, or a glob; several files are joined in time.
+        A file, an archive, a folder of these, or a glob; several files are joined in time. Or a NautilusTrader
+        catalog.
     instrument_id : str, optional
         Which instrument, ``BTCUSDT.BINANCE``; may be left out where the files say it and have only one.
     read : ReadOptions
@@ -47,8 +48,15 @@ def load_quotes(
     BadData
         No data, unreadable data, another instrument, or failed checks (`market.quotes.quotes.check`).
     """
-    parts = [_read_file(file, instrument_id, read) for file in require_files(Path(data), "quotes")]
-    return check(_joined(parts, Path(data).name))
+    path = Path(data)
+    if is_catalog(path):
+        from nautilus_torchserve.market.quotes.catalog import (
+            load_catalog_quotes,  # a host that only trains on files has no nautilus_trader
+        )
+
+        return replace(load_catalog_quotes(path, instrument_id), read=read)
+    parts = [_read_file(file, instrument_id, read) for file in require_files(path, "quotes")]
+    return check(_joined(parts, path.name))
 
 
 def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> Quotes:

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import traceback
 import types
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader, FileFinder, ModuleSpec, SourceFileLoader
@@ -92,11 +92,14 @@ def load_archive(path: Path, folder: Path, trusted: Path | None = None) -> Loade
     """
     if trusted is not None:
         return _load_verified(path, folder, trusted)
-    manifest = check_handler(path)
+    return _load(path, folder, _warn_of_unsigned)
+
+
+def _warn_of_unsigned(path: Path) -> None:
+    """Warn of an archive that is not signed by a trusted key, the first time that this process loads it."""
     if path not in _warned and (reason := _objection(path)) is not None:
         _warned.add(path)
         _log.warning("%s: its code runs in this process all the same; --require-signature refuses it", reason)
-    return _load(path, folder, manifest)
 
 
 def _objection(path: Path) -> str | None:
@@ -112,8 +115,10 @@ def _objection(path: Path) -> str | None:
     return None
 
 
-def _load(path: Path, folder: Path, manifest: Mapping[str, Any]) -> LoadedArchive:
+def _load(path: Path, folder: Path, before_import: Callable[[Path], None] = lambda path: None) -> LoadedArchive:
+    manifest = check_handler(path)
     name = handler_module(path, manifest)
+    before_import(path)
     with open_archive(path) as archive:
         archive.extractall(folder)
     prefix = f"mar_{archive_digest(path)[:12]}_{next(_numbers)}"
@@ -140,7 +145,7 @@ def _load_verified(path: Path, folder: Path, trusted: Path) -> LoadedArchive:
         with copy.open("wb") as file:
             verify_archive(path, trusted, copy=file)
         try:
-            return _load(copy, folder, check_handler(copy))
+            return _load(copy, folder)
         except UnreadableArchive as error:
             raise UnreadableArchive(f"{error}".replace(f"{copy}", f"{path}")) from None
 

@@ -11,6 +11,7 @@ from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 from nautilus_torchserve.models.spec import ModelSpec, Trading, load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.features.subscription import source_kinds
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 
 
@@ -80,6 +81,14 @@ class ReplayMarket(_Section, InstrumentOptions, frozen=True, kw_only=True, tag="
     """IANA name of the zone of times without an offset from UTC; None takes them as UTC."""
     allow_jumps: bool = False
     """Whether prices that jump as at an unadjusted split are let through."""
+    layout: str | None = None
+    """Layout of the files, as docs/data-formats.md names it; None recognises it."""
+    date_order: str | None = None
+    """Order of dates that end with the year, ``day-first`` or ``month-first``; None derives it."""
+    decimal: str | None = None
+    """Decimal mark of numbers, ``point`` or ``comma``; None derives it."""
+    price_type: str | None = None
+    """Price type of a catalog's bars, ``BID``, ``ASK``, ``MID`` or ``LAST``; None takes the only ones."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -99,10 +108,18 @@ class ReplayMarket(_Section, InstrumentOptions, frozen=True, kw_only=True, tag="
         Raises
         ------
         BadSetting
-            An unknown stamp or timezone.
+            An unknown stamp, timezone, order, mark or price type.
         """
         try:
-            return ReadOptions(self.stamp, self.timezone, self.allow_jumps)
+            return ReadOptions(
+                self.stamp,
+                self.timezone,
+                self.allow_jumps,
+                self.layout,
+                self.date_order,
+                self.decimal,
+                self.price_type,
+            )
         except BadReadOption as error:
             raise BadSetting(str(error)) from None
 
@@ -305,6 +322,10 @@ class LiveSettings(_Section, frozen=True, kw_only=True):
                 isinstance(self.market, BinanceMarket),
                 f"market kind binance (execution binance takes its key), got {type(self.market).__name__}",
             )
+        if isinstance(self.market, ReplayMarket) and self.model.spec and self.model.trading.actor == Trading().actor:
+            played = "bars" if self.market.bars else "trades"
+            others = source_kinds(spec_of(self.model.spec).features) - {played}
+            expect(not others, f"market of {', '.join(sorted(others))} for {self.model.spec}, got a replay of {played}")
         if self.is_real:
             expect(not isinstance(self.market, ReplayMarket), "execution kind sandbox for a replay, got a real one")
             expect(self.risk.max_daily_loss is not None, "risk.max_daily_loss for real execution, got none")

@@ -25,6 +25,8 @@ _KEYS = ("state_dict", "model_state_dict", "model", "module", "network", "net", 
 """Keys of a training checkpoint below which its network's weights are, the first goes first."""
 _WRAPPERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"))
 """Parts of names that DataParallel, torch.compile, FSDP, Lightning Fabric and activation checkpointing put in."""
+_COUNTERS = frozenset(("n_averaged",))
+"""Names beside the weights of a network that PyTorch's own wrappers count with (`AveragedModel`)."""
 _INERT = [
     argparse.Namespace,
     *(pathlib.PosixPath, pathlib.PurePosixPath),
@@ -194,7 +196,7 @@ def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Pa
         got = f"; it has {few(sorted(weights))}" if len(missing) == len(expected) else ""
         raise BadWeights(f"{path}: expected {few(missing)}, which the network has, got none{got}")
     known = {prefix + name for name in ours.values()}
-    if unknown := sorted(long for long, name in short.items() if name not in known):
+    if unknown := sorted(long for long, name in short.items() if name not in known | _COUNTERS):
         raise BadWeights(f"{path}: expected the weights of the network alone, got also {few(unknown)}")
     for name, tensor in fitted.items():
         shape, dtype = list(expected[name].shape), expected[name].dtype
@@ -204,6 +206,8 @@ def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Pa
             )
         if tensor.dtype.is_floating_point != dtype.is_floating_point or tensor.is_quantized:
             raise BadWeights(f"{path}: expected {name} as {dtype}, got {tensor.dtype}")
+        if tensor.is_meta or tensor.layout != torch.strided:
+            raise BadWeights(f"{path}: expected {name} with dense values, got {tensor.layout} on {tensor.device}")
     return fitted
 
 

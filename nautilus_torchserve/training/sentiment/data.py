@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -49,7 +50,11 @@ class SentimentData:
 
 
 def load_sentiment_data(
-    own: Sequence[Path] = (), corpus: Path | None = CORPUS, validation_share: float = 0.1, seed: int = 1
+    own: Sequence[Path] = (),
+    corpus: Path | None = CORPUS,
+    validation_share: float = 0.1,
+    seed: int = 1,
+    label_map: Mapping[str, str] = MappingProxyType({}),
 ) -> SentimentData:
     """Read the corpus and a user's files, and split them.
 
@@ -63,6 +68,8 @@ def load_sentiment_data(
         Files of labelled sentences, see `load_labelled`.
     corpus : Path, optional
         A folder as ``corpus/news`` is; None leaves it out.
+    label_map : mapping
+        What labels of a user's files mean, see `load_labelled`.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def load_sentiment_data(
         raise BadCorpus("expected a file of labelled sentences where the corpus is left out, got none")
     loaded = load_corpus(corpus) if corpus is not None else None
     held_out = list(loaded.held_out) if loaded else []
-    fresh, repeated, relabelled = _fresh([*loaded.train, *held_out] if loaded else [], own)
+    fresh, repeated, relabelled = _fresh([*loaded.train, *held_out] if loaded else [], own, label_map)
     train, validation = _by_topic(loaded.train, validation_share, seed) if loaded else ([], [])
     for sentence in fresh:
         if loaded is None and _place("held out", sentence) < HELD_OUT_SHARE:
@@ -87,12 +94,14 @@ def load_sentiment_data(
     return data
 
 
-def _fresh(known: Sequence[Sentence], own: Sequence[Path]) -> tuple[list[Sentence], int, int]:
+def _fresh(
+    known: Sequence[Sentence], own: Sequence[Path], label_map: Mapping[str, str]
+) -> tuple[list[Sentence], int, int]:
     """Return a user's new sentences, the number of repeated ones, and of those the number labelled otherwise."""
     labels = {_key(sentence.text): sentence.label for sentence in known}
     fresh, repeated, relabelled = [], 0, 0
     for path in own:
-        for sentence in load_labelled(path):
+        for sentence in load_labelled(path, label_map):
             key = _key(sentence.text)
             if key in labels:
                 repeated += 1

@@ -1,9 +1,10 @@
 """Trains a sentiment model, from labelled sentences to a run folder."""
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,7 @@ def train_sentiment(
     benchmarks: Sequence[Path] = (),
     on_epoch: Callable[[History], None] = lambda history: None,
     artifacts: Artifacts = no_artifacts,
+    label_map: Mapping[str, str] = MappingProxyType({}),
 ) -> TrainingResult:
     """Fit a sentiment model and write its run folder, or leave everything as it was.
 
@@ -85,6 +87,8 @@ def train_sentiment(
         Called with the history after each epoch.
     artifacts : callable
         Makes what is tracked besides the files of the run folder: a report, an archive.
+    label_map : mapping
+        What labels of the benchmarks mean, see `load_labelled`.
 
     Raises
     ------
@@ -97,7 +101,7 @@ def train_sentiment(
     """
     out = out.resolve()
     check_replaceable(out, SENTIMENT)
-    labelled = {str(path): load_labelled(path) for path in benchmarks}
+    labelled = {str(path): load_labelled(path, label_map) for path in benchmarks}
     unseen = {source: data.unseen(sentences) for source, sentences in labelled.items()}
     for source, sentences in unseen.items():
         if not sentences:

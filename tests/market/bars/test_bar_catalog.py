@@ -14,6 +14,7 @@ from nautilus_torchserve.market.bars.catalog import load_catalog_bars
 from nautilus_torchserve.market.bars.checks import check_bars, examine
 from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.bars.simulator import MINUTE_NS, simulate_bars
+from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData, Instrument
 
 GOOD = simulate_bars(30, instrument=Instrument("BTC-PERP", "DERIBIT", 2, 3))
@@ -90,6 +91,19 @@ def test_an_open_choice_lists_what_there_is(
 
     with pytest.raises(BadData, match=message):
         load_catalog_bars(tmp_path, instrument_id, interval_ns)
+
+
+def test_bars_of_bids_and_asks_are_chosen_by_their_price_type(tmp_path: Path) -> None:
+    for price_type in ("BID", "ASK"):
+        write(tmp_path, f"EUR/USD.IDEALPRO-1-MINUTE-{price_type}-EXTERNAL")
+
+    bars = load_bars(tmp_path, 0, 0, "EUR/USD.IDEALPRO", read=ReadOptions(price_type="ASK"))
+
+    assert "MINUTE-ASK" in bars.source
+    with pytest.raises(BadData, match=r"got several of .*ASK.*BID.*; choose with --price-type"):
+        load_bars(tmp_path, 0, 0, "EUR/USD.IDEALPRO")
+    with pytest.raises(BadData, match=r"of EUR/USD.IDEALPRO with MID prices, got none of"):
+        load_bars(tmp_path, 0, 0, "EUR/USD.IDEALPRO", read=ReadOptions(price_type="MID"))
 
 
 @pytest.mark.parametrize("kind", ["100-TICK", "1-MONTH"])

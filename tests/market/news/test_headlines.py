@@ -198,6 +198,15 @@ def test_symbol_with_a_point_may_be_the_requested_one(tmp_path: Path) -> None:
     assert load_headlines(path, "BRK.B.XNYS", delay_ns=5) == [at(T, names=("BRK.B.XNYS",))]
 
 
+@pytest.mark.parametrize("cell", ["\"['AAPL', 'MSFT']\"", '"[""AAPL"",""MSFT""]"', "AAPL;MSFT", "AAPL|MSFT"])
+def test_a_list_of_symbols_is_read_however_it_is_written(tmp_path: Path, cell: str) -> None:
+    path = written(tmp_path, f"text,date,symbols\nUp,{T_S},{cell}\n")
+
+    (headline,) = load_headlines(path, "AAPL.NASDAQ", delay_ns=5)
+
+    assert headline.instrument_ids == ("AAPL.NASDAQ", "MSFT.NASDAQ")
+
+
 PLAIN = f"text,published\nUp,{T_S}\n"
 OBJECT = f'{{"text": "Up", "date": {T_S}}}'
 RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
@@ -225,7 +234,7 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
             0,
             "line 5, column 'symbol': expected at least one instrument, got ' ; '",
         ),
-        (MIXED.replace("SIMUSD.X", "['SIMUSD.X']"), SIM, 0, "line 5: expected an instrument like BTCUSDT.BINANCE"),
+        (MIXED.replace("SIMUSD.X", "(SIMUSD.X)"), SIM, 0, "line 5: expected an instrument like BTCUSDT.BINANCE"),
         (PLAIN + f'"two\nlines",{T_S}\n ,{T_S}\n', SIM, 0, "line 5: expected a headline's text, got ' '"),
         (PLAIN + f"Up, and away,{T_S}\n", SIM, 0, "line 3: expected 2 cells, got 3: ['Up', ' and away'"),
         (PLAIN + "Up\n", SIM, 0, "line 3: expected 2 cells, got 1: ['Up']"),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.live.components import actor_config, strategy_configs
@@ -68,6 +69,12 @@ def written(tmp_path: Path) -> Any:
     return write
 
 
+QUOTED = ModelSpec(
+    name="quoted",
+    features=FeatureSet(data=("quotes",), schema="own:SCHEMA", streaming="own:Features"),
+    outputs=(Output("up"),),
+)
+"""A model of one's own that a replay of trades has no data for."""
 WRONG = {
     "unknown field": (
         'kind = "sandbox"',
@@ -87,6 +94,11 @@ WRONG = {
         'kind = "tick"',
         'spec = "nautilus_torchserve.models.table:SENTIMENT"',
         "expected model.strategy with nautilus_torchserve.models.table:SENTIMENT",
+    ),
+    "no data": (
+        'kind = "tick"',
+        f'spec = "{__name__}:QUOTED"\nstrategy = "strategies.tick_strategy:TickStrategy"',
+        f"expected market of quotes for {__name__}:QUOTED, got a replay of trades",
     ),
     "no duration": (
         'url = "http://127.0.0.1:1"',

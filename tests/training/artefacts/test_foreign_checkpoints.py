@@ -143,6 +143,7 @@ MAKES: dict[str, tuple[Callable[..., Path], Interface]] = {
     "compiled": (saved(lambda network: prefixed(network, "_orig_mod.")), BY_SPEC),
     "compiled, then parallel": (saved(lambda network: prefixed(network, "module.", "_orig_mod.")), BY_SPEC),
     "parallel, then compiled": (saved(lambda network: prefixed(network, "_orig_mod.", "module.")), BY_SPEC),
+    "averaged": (saved(lambda network: torch.optim.swa_utils.AveragedModel(network).state_dict()), BY_SPEC),
     "fully sharded": (saved(lambda network: prefixed(network, "_fsdp_wrapped_module.")), BY_SPEC),
     "lightning": (saved(lightning("model."), "epoch=3.ckpt"), BY_SPEC),
     "lightning with another attribute": (saved(lightning("net."), "last.ckpt"), BY_SPEC),

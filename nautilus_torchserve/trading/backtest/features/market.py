@@ -103,12 +103,13 @@ class FeatureMarket(Market[Any]):
         return []
 
     def run(self, node: BacktestNode, engine: BacktestEngine) -> None:
-        events: list[Stream] = [event_stream(part.run, part.instrument) for part in self.parts]
+        events = [event_stream(part.run, part.instrument) for part in self.parts]
         quotes = [event_stream(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
         assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
         # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
-        engine.add_data_iterator("market", self._chunks([*quotes, *events, *assumed]))
-        spans = [stream.ts_init[[0, -1]].tolist() for stream in events]
+        streams = [*quotes, *events, *assumed]
+        engine.add_data_iterator("market", self._chunks(streams))
+        spans = [stream.ts_init[[0, -1]].tolist() for stream in streams]
         engine.run(start=min(first for first, _ in spans), end=max(last for _, last in spans))
 
     def _chunks(self, streams: Sequence[Stream]) -> Iterator[list[Data]]:

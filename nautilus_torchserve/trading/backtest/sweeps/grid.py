@@ -18,7 +18,7 @@ Grid = Mapping[str, tuple[Any, ...]]
 """Field of the settings -> the values to try."""
 Combination = Mapping[str, Any]
 """Field -> value."""
-_FIXED = ("url", "spec", "traffic", "token_env", "in_sample", "instruments")
+_FIXED = ("url", "spec", "strategy_settings", "traffic", "token_env", "in_sample", "instruments")
 """Fields that all backtests of a sweep share: one server, one set of data."""
 _DURATION = "_ns"
 _TRUTH = {"true": True, "false": False}

@@ -1,0 +1,234 @@
+"""Backtests on features of one's own: trades, bars and quotes, several instruments, any strategy, both modes."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from bar_support import market
+from nautilus_trader.model.data import Bar, BarType, QuoteTick, TradeTick
+from nautilus_trader.model.enums import OrderSide
+from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.trading.config import StrategyConfig
+from nautilus_trader.trading.strategy import Strategy
+
+from nautilus_torchserve.features.schema import Column, FeatureSchema
+from nautilus_torchserve.market.trades.load import load
+from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
+from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
+from nautilus_torchserve.trading.backtest.report import summary, write_reports
+from nautilus_torchserve.trading.backtest.results import BacktestResult
+from nautilus_torchserve.trading.backtest.run import Data, run_backtest
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.instruments.instruments import implied
+from nautilus_torchserve.trading.prediction import Prediction
+from nautilus_torchserve.trading.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
+
+SCHEMA = FeatureSchema("move/1", (Column("move", "bps"), Column("other", "bps")), window=2)
+
+
+def price_of(data: TradeTick | Bar | QuoteTick) -> float:
+    if isinstance(data, TradeTick):
+        return data.price.as_double()
+    return (data.close if isinstance(data, Bar) else data.bid_price).as_double()
+
+
+class Moves:
+    """Move of the predicted instrument since its last datum, and of all other data since theirs."""
+
+    def __init__(self, instrument_ids: Sequence[InstrumentId]) -> None:
+        self.own = instrument_ids[0]
+        self.last: dict[Any, float] = {}
+        self.other = 0.0
+
+    def update(self, data: Any) -> list[float] | None:
+        instrument_id = data.bar_type.instrument_id if isinstance(data, Bar) else data.instrument_id
+        kind, price = (instrument_id, type(data)), price_of(data)
+        before, self.last[kind] = self.last.get(kind), price
+        if before is None:
+            return None
+        move = 1e4 * (price / before - 1)
+        if instrument_id == self.own and kind == next(iter(self.last)):
+            return [move, self.other]
+        self.other = move
+        return None
+
+
+def spec_on(*data: str) -> ModelSpec:
+    features = FeatureSet(data=data, schema=f"{__name__}:SCHEMA", streaming=f"{__name__}:Moves", warm_up=3)
+    return ModelSpec(name="moves", features=features, outputs=(Output("up"), Output("down")), activation="softmax")
+
+
+TRADES, BARS, QUOTES = spec_on("trades"), spec_on("bars:1-MINUTE-LAST-EXTERNAL"), spec_on("quotes")
+BOTH = spec_on("trades", "quotes")
+CROSS = spec_on("bars:1-MINUTE-LAST-EXTERNAL", "bars:ETHUSD.SIM-1-MINUTE-LAST-EXTERNAL")
+TICK_BARS = spec_on("bars:5-TICK-LAST-INTERNAL")
+
+
+class FollowConfig(PredictionStrategyConfig, kw_only=True, frozen=True):
+    """Configuration of `Follow`."""
+
+    least: float = 0.5
+
+
+class Follow(PredictionStrategy):
+    """Long where UP is likelier than ``least``, else short."""
+
+    def act_on(self, prediction: Prediction) -> str:
+        size = self.config.trade_size
+        wanted = size if prediction.outputs["up"] > self.config.least else -size
+        change = wanted - self.portfolio.net_position(self.config.instrument_id)
+        if not change:
+            return "position as wanted"
+        return self.order(OrderSide.BUY if change > 0 else OrderSide.SELL, abs(change), prediction)
+
+
+class OnBarsConfig(StrategyConfig, frozen=True):
+    """Configuration of `OnBars`."""
+
+    instrument_id: InstrumentId
+
+
+class OnBars(Strategy):
+    """A strategy of one's own that trades without any prediction."""
+
+    def on_start(self) -> None:
+        self.bars = 0
+        self.subscribe_bars(BarType.from_str(f"{self.config.instrument_id}-1-MINUTE-LAST-EXTERNAL"))
+
+    def on_bar(self, bar: Bar) -> None:
+        self.bars += 1
+        if self.bars % 20 == 0:
+            side = OrderSide.BUY if self.bars % 40 else OrderSide.SELL
+            instrument = self.cache.instrument(self.config.instrument_id)
+            self.submit_order(self.order_factory.market(instrument.id, side, instrument.make_qty(0.1)))
+
+
+@pytest.fixture(scope="session")
+def moves_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TorchScript program that expects moves to go on, packed as `pack FILE` does."""
+    torch = pytest.importorskip("torch")
+    from nautilus_torchserve.release.build.archive import pack_run
+    from nautilus_torchserve.training.artefacts.run import Interface, write_artefact_run
+
+    class Program(torch.nn.Module):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return torch.stack([rows[:, 0] + 0.5 * rows[:, 1], 0 * rows[:, 0]], dim=1)
+
+    folder = tmp_path_factory.mktemp("moves")
+    rows = torch.randn(100, 2)
+    torch.jit.trace(Program(), rows).save(str(folder / "moves.pt"))
+    run = folder / "run"
+    run.mkdir()
+    write_artefact_run(folder / "moves.pt", run, Interface(spec=TRADES), rows.numpy())
+    pack_run("moves", TRADES.handler, run, "1.0", folder)
+    return folder / "moves.mar"
+
+
+def settings_for(archive: Path, spec: str, **fields: Any) -> FeatureBacktestSettings:
+    return FeatureBacktestSettings(
+        url=f"mar:{archive}",
+        model="moves",
+        spec=f"{__name__}:{spec}",
+        **{"strategy_path": f"{__name__}:Follow", **fields},
+    )
+
+
+def in_both_modes(data: Data, settings: FeatureBacktestSettings) -> BacktestResult:
+    """The inline run, after the prefetched one was found to be the same."""
+    inline, prefetched = (run_backtest(data, replace(settings, mode=mode)) for mode in ("inline", "prefetch"))
+    for left, right in zip(prefetched.instruments, inline.instruments, strict=True):
+        pd.testing.assert_frame_equal(left.fills, right.fills, check_exact=True)
+        pd.testing.assert_frame_equal(
+            left.predictions.drop(columns="latency_ns"), right.predictions.drop(columns="latency_ns"), check_exact=True
+        )
+    assert prefetched.balance == inline.balance
+    return inline
+
+
+def test_trades_with_their_implied_quotes(moves_archive: Path) -> None:
+    trades = load(None, trades=400, seed=1)
+
+    result = in_both_modes([trades], settings_for(moves_archive, "TRADES"))
+
+    assert len(result.predictions) + result.not_arrived == 400 - 1 - 3  # the first has no move, three warm up
+    assert len(result.fills) > 20
+
+
+def test_bars_of_several_instruments_and_those_of_another_one(moves_archive: Path, tmp_path: Path) -> None:
+    bars = [market("SIMUSD", 90), market("ETHUSD", 90, seed=2)]
+    settings = settings_for(moves_archive, "CROSS", latency_ns=10**7)
+
+    result = in_both_modes(bars, settings)
+
+    assert [len(part.predictions) > 50 for part in result.instruments] == [True, True]
+    assert write_reports(settings, result, tmp_path).name == "summary.json"
+    assert summary(settings, result)["events"] == 180
+
+
+def test_orders_meet_the_quotes_that_features_are_computed_from(moves_archive: Path) -> None:
+    quotes = implied(load(None, trades=300, seed=2))
+
+    result = in_both_modes([quotes], settings_for(moves_archive, "QUOTES"))
+
+    at = np.searchsorted(quotes.ts_init, result.fills["ts_ns"].to_numpy(), side="right") - 1
+    is_buy = (result.fills["side"] == "BUY").to_numpy()
+    quoted = np.where(is_buy, quotes.ask_price[at], quotes.bid_price[at])
+    worse = np.where(is_buy, 1, -1) * (np.round(result.fills["price"].to_numpy() * 100).astype(int) - quoted)
+    assert len(result.fills) > 10
+    assert set(worse) <= {1, 2}  # one tick, or beyond the quoted size two
+
+
+def test_quotes_of_the_venue_beside_trades(moves_archive: Path) -> None:
+    trades = load(None, trades=300, seed=2)
+    known = implied(trades)
+    quotes = replace(known, ts_event=known.ts_event - 1_000, ts_init=known.ts_init - 1_000)
+
+    result = in_both_modes([trades, quotes], settings_for(moves_archive, "BOTH"))
+
+    assert len(result.instruments) == 1
+    assert len(result.predictions) > 250
+
+
+def test_bars_that_nautilus_trader_aggregates(moves_archive: Path) -> None:
+    trades = load(None, trades=300, seed=3)
+
+    result = in_both_modes([trades], settings_for(moves_archive, "TICK_BARS"))
+
+    assert len(result.predictions) + result.not_arrived == 300 // 5 - 1 - 3
+
+
+def test_strategy_of_ones_own_may_trade_without_predictions(moves_archive: Path, tmp_path: Path) -> None:
+    settings = settings_for(moves_archive, "BARS", strategy_path=f"{__name__}:OnBars", latency_ns=10**7)
+
+    result = in_both_modes([market("SIMUSD", 90)], settings)
+
+    assert len(result.fills) >= 4
+    assert result.past_trades == ()  # none was opened on a prediction
+    assert "OnBars" in write_reports(settings, result, tmp_path).read_text()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"strategy_path": None}, r"expected a strategy for .*:TRADES \(--strategy my_strategies:Name\), got none"),
+        ({"strategy_settings": {"leest": 0.4}}, "FollowConfig.leest: expected a field of FollowConfig, got an unknown"),
+        ({"strategy_settings": {"least": "high"}}, "FollowConfig: Expected `float`, got `str`"),
+        ({"strategy_settings": {"trade_size": 1}}, "expected no trade_size among the strategy's settings"),
+        ({"traffic": "sqlite:///x"}, "expected no traffic for"),
+    ],
+)
+def test_settings_of_the_strategy_are_checked(moves_archive: Path, fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadSetting, match=message):
+        run_backtest([load(None, trades=50, seed=1)], settings_for(moves_archive, "TRADES", **fields))
+
+
+def test_data_without_what_the_spec_names_are_refused(moves_archive: Path) -> None:
+    with pytest.raises(BadData, match=r"expected quotes of SIMUSD.SIM, which its features .*, got trades"):
+        run_backtest([load(None, trades=50, seed=1)], settings_for(moves_archive, "QUOTES"))
+    with pytest.raises(BadData, match="expected data of at least 1 instrument, got none"):
+        run_backtest([], settings_for(moves_archive, "TRADES"))
