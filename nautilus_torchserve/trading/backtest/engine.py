@@ -1,6 +1,6 @@
 """Setup of NautilusTrader's backtest engine, shared by all backtests."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal
 from typing import TypeVar
@@ -19,6 +19,7 @@ from nautilus_trader.common.component import MessageBus
 from nautilus_trader.common.config import ActorConfig, ImportableActorConfig
 from nautilus_trader.config import LoggingConfig, RiskEngineConfig
 from nautilus_trader.core.data import Data
+from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Money
 from nautilus_trader.trading.config import ImportableStrategyConfig, StrategyConfig
@@ -31,6 +32,7 @@ from nautilus_torchserve.trading.backtest.venue_fills import fill_at_venue_time
 from nautilus_torchserve.trading.instruments.currencies import precise_currencies, with_registered_currencies
 
 A = TypeVar("A", bound=Actor)
+NO_QUOTES: Mapping[InstrumentId, Quotes] = {}
 PROGRESS_EVERY = 64
 """Events between two calls of ``on_progress``."""
 
@@ -128,7 +130,7 @@ def _venue(venue: str, currency: str, balance: Decimal, modules: list[Importable
 
 @contextmanager
 def built(
-    config: BacktestRunConfig, instruments: Sequence[Instrument], quotes: Quotes | None = None
+    config: BacktestRunConfig, instruments: Sequence[Instrument], quotes: Mapping[InstrumentId, Quotes] = NO_QUOTES
 ) -> Iterator[tuple[BacktestNode, BacktestEngine]]:
     """Yield the node and its engine, ready to run, and dispose of them afterwards.
 
@@ -137,8 +139,8 @@ def built(
     instruments : sequence of Instrument
         What is traded: until the end, money in their settlement currencies is as precise as `account_decimals` allows.
         The engine has them; those of a catalog replace them.
-    quotes : Quotes, optional
-        Of the one instrument: market orders meet them at the venue's time; None: orders meet received quotes.
+    quotes : mapping of InstrumentId to Quotes
+        Quotes that market orders meet at the venue's time; orders in other instruments meet received ones.
     """
     balances = [Money.from_str(text).as_decimal() for venue in config.venues for text in venue.starting_balances]
     with precise_currencies(instruments, max(balances)):
@@ -149,9 +151,8 @@ def built(
             for instrument in instruments:
                 if engine.cache.instrument(instrument.id) is None:
                     engine.add_instrument(with_registered_currencies(instrument))
-            if quotes is not None:
-                fill_at_venue_time(engine, quotes, instruments[0])
-            watch_fills(engine, check_prices=quotes is None)
+            fill_at_venue_time(engine, quotes)
+            watch_fills(engine, check_prices=not quotes)
             yield node, engine
         finally:
             node.dispose()

@@ -28,6 +28,8 @@ from nautilus_torchserve.trading.backtest.prefetch.stream import Feed
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.inference.actor import ModelActor
+from nautilus_torchserve.trading.instruments.conform import tick_steps
+from nautilus_torchserve.trading.instruments.instruments import implied
 from nautilus_torchserve.trading.instruments.resolve import Definition
 from nautilus_torchserve.trading.news.headline import NewsCounts
 
@@ -176,9 +178,10 @@ class Market(ABC, Generic[D]):
         return {instrument.id: None for instrument in self.instruments}
 
     @property
-    def venue_quotes(self) -> Quotes | None:
-        """Quotes that market orders meet at the venue's own time; None: orders meet received quotes."""
-        return None
+    def venue_quotes(self) -> dict[InstrumentId, Quotes]:
+        """Quotes that market orders meet at the venue's own time, by instrument; else they meet received quotes."""
+        met = {part.instrument.id: _quotes_met(part) for part in self.parts}
+        return {instrument_id: quotes for instrument_id, quotes in met.items() if quotes is not None}
 
     def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:
         """Hold orders while their market is closed; return a live count by instrument."""
@@ -189,6 +192,16 @@ class Market(ABC, Generic[D]):
         """``ts_event`` of the first and of the last evaluated event, Unix ns."""
         events = [part.data.ts_event for part in self.parts]
         return min(int(times[0]) for times in events), max(int(times[-1]) for times in events)
+
+
+def _quotes_met(part: InstrumentData[Any]) -> Quotes | None:
+    """Return the venue's quotes, or those that trades received late imply; None: received ones are the same."""
+    run = part.run
+    if isinstance(run, Quotes):
+        return run
+    if part.quotes is None and isinstance(run, Trades) and (run.ts_init > run.ts_event).any():
+        return implied(run, tick_steps(part.instrument))
+    return part.quotes
 
 
 MARKETS: Mapping[str, str] = {

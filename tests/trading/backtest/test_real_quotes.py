@@ -11,10 +11,11 @@ from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
+from nautilus_torchserve.trading.backtest.quoted import within_quotes
 from nautilus_torchserve.trading.backtest.report import report_data, summary
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import run_backtest
-from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes, beside_quotes, with_quotes
+from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes, with_quotes
 from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
 
@@ -41,11 +42,11 @@ def steps_worse(result: BacktestResult, quotes: Quotes) -> np.ndarray:
 
 
 def test_orders_meet_the_venues_quotes_inline_and_prefetched(market: Trades, settings: BacktestSettings) -> None:
-    trades = market.between(0, 800)
+    trades = market.between(0, 500)
     quotes = quotes_around(trades)
 
-    inline = run_backtest(beside_quotes(trades, quotes), settings)
-    prefetched = run_backtest(beside_quotes(trades, quotes), replace(settings, mode="prefetch"))
+    inline = run_backtest(TradesAndQuotes(trades, quotes), settings)
+    prefetched = run_backtest(TradesAndQuotes(trades, quotes), replace(settings, mode="prefetch"))
 
     assert len(inline.fills) > 10
     assert set(steps_worse(inline, quotes)) == {1}
@@ -55,8 +56,8 @@ def test_orders_meet_the_venues_quotes_inline_and_prefetched(market: Trades, set
 
 def test_the_page_says_which_quotes_were_met(market: Trades, settings: BacktestSettings) -> None:
     trades, prefetch = market.between(0, 400), replace(settings, mode="prefetch")
-    implied = run_backtest(trades, prefetch)
-    real = run_backtest(beside_quotes(trades, quotes_around(trades, 100, 300)), prefetch)
+    implied, real_quotes = run_backtest(trades, prefetch), quotes_around(trades, 100, 300)
+    real = run_backtest(TradesAndQuotes(within_quotes(trades, real_quotes), real_quotes), prefetch)
 
     of_implied, of_real = (report_data(prefetch, result, result.instruments[0]) for result in (implied, real))
 
@@ -85,7 +86,7 @@ def test_the_page_says_which_quotes_were_met(market: Trades, settings: BacktestS
 )
 def test_quotes_of_something_else_are_refused(market: Trades, change: dict, message: str) -> None:
     with pytest.raises(BadData, match=message):
-        beside_quotes(market, replace(quotes_around(market, 0, 3), **change))
+        within_quotes(market, replace(quotes_around(market, 0, 3), **change))
 
 
 def test_a_catalogs_quotes_are_those_of_its_trades(market: Trades, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def fills_of(
     """Return the fill prices of such a strategy, by the venue's quotes or those that the trades imply."""
     instrument = perpetual(trades.instrument, 0.0)
     fills: list[OrderFilled] = []
-    met = quotes or (implied(trades) if is_late else None)
+    met = {instrument.id: quotes or implied(trades)} if quotes or is_late else {}
     with built(run_config([instrument], None, [], [], Decimal(10**9)), [instrument], met) as (_, engine):
         engine.add_strategy(Alternating(instrument.id, wait_ns, quantity))
         engine.kernel.msgbus.subscribe(topic="events.fills.*", handler=fills.append)

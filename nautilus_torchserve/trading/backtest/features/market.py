@@ -25,6 +25,7 @@ from nautilus_torchserve.trading.backtest.closed_markets import ClosedMarkets
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
+from nautilus_torchserve.trading.backtest.quoted import quotes_in_force, within_quotes
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
 from nautilus_torchserve.trading.features.stream import Stream, event_stream, merge
@@ -53,7 +54,7 @@ class FeatureMarket(Market[Any]):
         settings: FeatureBacktestSettings,
         metadata: ModelMetadata,
     ) -> None:
-        beside = {_name(data): data for data in source if isinstance(data, Quotes)}
+        beside = _quotes_by_name(source)
         parts = [_with_quotes(part, beside.get(_name(part.data))) for part in parts]
         super().__init__(source, parts, settings, metadata)
         subscriptions = subscriptions_of(spec_of(settings.spec).features, [part.instrument.id for part in parts])
@@ -63,11 +64,11 @@ class FeatureMarket(Market[Any]):
 
     @classmethod
     def events(cls, source: Sequence[Trades | Bars | Quotes]) -> list[Trades | Bars | Quotes]:
-        traded = {_name(data) for data in source if not isinstance(data, Quotes)}
-        events = [data for data in source if not isinstance(data, Quotes) or _name(data) not in traded]
-        if not events:
+        if not source:
             raise BadData("expected data of at least 1 instrument, got none")
-        return events
+        quotes = _quotes_by_name(source)
+        traded = {_name(data) for data in source if not isinstance(data, Quotes)}
+        return [_within(data, quotes) for data in source if not isinstance(data, Quotes) or _name(data) not in traded]
 
     @classmethod
     def check_model(cls, metadata: ModelMetadata, events: Sequence[Trades | Bars | Quotes]) -> None:
@@ -131,16 +132,6 @@ class FeatureMarket(Market[Any]):
         ts_init = np.array([quote.ts_init for quote in quotes], dtype=np.int64)
         return Stream(ts_init, lambda start, stop: quotes[start:stop])
 
-    @property
-    def venue_quotes(self) -> Quotes | None:
-        """Quotes of one instrument's trades, as in `trading.backtest.tick.market`; None: orders meet received ones."""
-        part = self.parts[0]
-        if len(self.parts) > 1 or not isinstance(part.run, Trades):
-            return None
-        if part.quotes is None and (part.run.ts_init > part.run.ts_event).any():
-            return implied(part.run, tick_steps(part.instrument))
-        return part.quotes
-
     def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:
         closed = {part.instrument.id: breaks(part.run) for part in self.parts if isinstance(part.run, Bars)}
         return ClosedMarkets(engine, closed).held if closed else super().hold_orders(engine)
@@ -150,12 +141,23 @@ def _name(data: Trades | Bars | Quotes) -> str:
     return engine_name(data.instrument.instrument_id).upper()
 
 
+def _quotes_by_name(source: Sequence[Trades | Bars | Quotes]) -> dict[str, Quotes]:
+    """Return the quotes by their instrument; refuse several of one."""
+    quotes = [data for data in source if isinstance(data, Quotes)]
+    by_name = {_name(data): data for data in quotes}
+    if len(by_name) < len(quotes):
+        raise BadData(f"expected quotes of different instruments, got {', '.join(map(_name, quotes))}")
+    return by_name
+
+
+def _within(data: Any, quotes: Mapping[str, Quotes]) -> Any:
+    """Return the trades or bars of their quotes' period; all data where there are no quotes beside them."""
+    beside = None if isinstance(data, Quotes) else quotes.get(_name(data))
+    return data if beside is None else within_quotes(data, beside)
+
+
 def _with_quotes(part: InstrumentData[Any], quotes: Quotes | None) -> InstrumentData[Any]:
     """Return an instrument's data with the quotes in force from its first event to its last."""
     if quotes is None or isinstance(part.run, Quotes):
         return part
-    times = part.run.ts_event if isinstance(part.run, Bars) else part.run.ts_init
-    first, stop = np.searchsorted(quotes.ts_init, times[[0, -1]], side="right")
-    if not stop or quotes.ts_event[0] > times[0]:
-        raise BadData(f"{quotes.source}: expected quotes from before the first of {part.run.source} on, got later ones")
-    return replace(part, quotes=conform(quotes.between(int(first) - 1, int(stop)), part.instrument))
+    return replace(part, quotes=quotes_in_force(quotes, part.run, part.instrument))

@@ -14,7 +14,7 @@ from nautilus_torchserve.features.tick import tick_schema
 from nautilus_torchserve.market.quotes.catalog import has_quotes, load_catalog_quotes
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.quotes.quotes import Quotes
-from nautilus_torchserve.market.trades.trades import BadData, Trades, utc_text
+from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.holdout import Sample
@@ -22,9 +22,9 @@ from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
 from nautilus_torchserve.trading.backtest.prefetch.stream import THREADS, Feed, threads_for
 from nautilus_torchserve.trading.backtest.prefetch.ticks import ROWS, tick_predictions, tick_rows, trade_chunks
+from nautilus_torchserve.trading.backtest.quoted import quotes_in_force, within_quotes
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
-from nautilus_torchserve.trading.instruments.instruments import check_quotes, implied, write_catalog
-from nautilus_torchserve.trading.instruments.names import engine_name
+from nautilus_torchserve.trading.instruments.instruments import write_catalog
 from nautilus_torchserve.trading.instruments.resolve import Definition
 from nautilus_torchserve.trading.tick.actor import InferenceActorConfig
 from nautilus_torchserve.wire.errors import SchemaMismatch
@@ -35,10 +35,10 @@ CLASSES = ("buy", "sell", "hold")
 
 @dataclass(frozen=True)
 class TradesAndQuotes:
-    """Input data of a backtest on trades whose orders meet the venue's quotes; see `beside_quotes`."""
+    """Input data of a backtest on trades whose orders meet the venue's quotes."""
 
     trades: Trades
-    """Trades of the quotes' period."""
+    """Only those of the quotes' period, see `trading.backtest.quoted.within_quotes`."""
     quotes: Quotes
     """Quotes of the same instrument."""
 
@@ -64,36 +64,8 @@ def with_quotes(trades: Trades, path: Path | None) -> Trades | TradesAndQuotes:
     if trades.simulated:
         raise BadData(f"{path}: expected quotes of recorded trades (--data), got simulated trades")
     is_catalog = (path / "data/quote_tick").is_dir()
-    return beside_quotes(
-        trades, load_catalog_quotes(path, name) if is_catalog else load_quotes(path, name, trades.read)
-    )
-
-
-def beside_quotes(trades: Trades, quotes: Quotes) -> TradesAndQuotes:
-    """Return trades with the venue's quotes; trades from outside of the quotes' period are left out, and counted.
-
-    Raises
-    ------
-    BadData
-        The quotes are of another instrument or of another time.
-    """
-    traded, quoted = trades.instrument.instrument_id, quotes.instrument.instrument_id
-    if engine_name(traded).upper() != engine_name(quoted).upper():
-        raise BadData(f"{quotes.source}: expected quotes of {traded}, as the trades, got {quoted}")
-    period = f"{utc_text(quotes.ts_event[0])} to {utc_text(quotes.ts_event[-1])}"
-    first = int(np.searchsorted(trades.ts_event, quotes.ts_event[0]))
-    stop = int(np.searchsorted(trades.ts_event, quotes.ts_event[-1], side="right"))
-    if first == stop:
-        traded_in = f"{utc_text(trades.ts_event[0])} to {utc_text(trades.ts_event[-1])}"
-        raise BadData(f"{quotes.source}: expected quotes of the time of the trades, {traded_in}, got some of {period}")
-    kept, before, after = trades.between(first, stop), first, len(trades) - stop
-    if before or after:
-        note = (
-            f"{before + after:,} of {len(trades):,} trades were left out, {before:,} before and {after:,} after the "
-            f"quotes of {period}."
-        )
-        kept = replace(kept, notes=(*kept.notes, note))
-    return TradesAndQuotes(kept, quotes)
+    quotes = load_catalog_quotes(path, name) if is_catalog else load_quotes(path, name, trades.read)
+    return TradesAndQuotes(within_quotes(trades, quotes), quotes)
 
 
 class TradeMarket(Market[Trades]):
@@ -119,7 +91,8 @@ class TradeMarket(Market[Trades]):
         metadata: ModelMetadata,
     ) -> None:
         if isinstance(source, TradesAndQuotes):
-            parts = [replace(part, quotes=_quotes_of(part, source.quotes)) for part in parts]
+            (part,) = parts
+            parts = [replace(part, quotes=quotes_in_force(source.quotes, part.run, part.instrument))]
         super().__init__(source, parts, settings, metadata)
 
     @classmethod
@@ -182,17 +155,3 @@ class TradeMarket(Market[Trades]):
             failures=failures,
             inputs=lambda _, number: tick_rows(trades, number, number + 1, actor.window)[0],
         )
-
-    @property
-    def venue_quotes(self) -> Quotes | None:
-        """The venue's quotes, or those that trades imply which are received late: received ones come later then."""
-        (part,) = self.parts
-        if part.quotes is None and (part.run.ts_init > part.run.ts_event).any():
-            return implied(part.run, tick_steps(part.instrument))
-        return part.quotes
-
-
-def _quotes_of(part: InstrumentData[Trades], quotes: Quotes) -> Quotes:
-    """Return the quotes in force from a run's first trade to its end, in the instrument's decimals."""
-    first, stop = np.searchsorted(quotes.ts_event, [part.run.ts_event[0], part.run.ts_init[-1]], side="right")
-    return check_quotes(conform(quotes.between(int(first) - 1, int(stop)), part.instrument))
