@@ -151,7 +151,7 @@ def _read_rates(table: MarketTable, read: ReadOptions) -> tuple[pd.DataFrame, li
     (values,), precision, note = table.decimals(["rate"])
     notes += [text for text in (times.note, note) if text is not None]
     frame = pd.DataFrame({"ts_ns": times.utc_ns, "quoted_ns": 0, "interval_ns": 0})
-    frame["rate"] = [Decimal(int(value)).scaleb(-precision) for value in values]
+    frame["rate"] = pd.Series([Decimal(int(value)).scaleb(-precision) for value in values], dtype=object)
     if "quoted" in table.columns:
         frame["quoted_ns"] = table.field_times("quoted", read, distinct=False).utc_ns
         frame = frame[frame["quoted_ns"] <= frame["ts_ns"]]

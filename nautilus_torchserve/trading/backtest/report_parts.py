@@ -192,8 +192,8 @@ def note_on_carry(result: InstrumentResult[Any]) -> str:
     )
     if result.carry is None:
         is_perpetual = isinstance(instrument, CryptoPerpetual)
-        cost = "Funding of the perpetual is not charged (--funding)" if is_perpetual else "Borrowing is not charged"
-        return f"{cost}. {on_margin}" if is_perpetual else f"{cost} (--borrow). {on_margin}"
+        without = "Funding of the perpetual is not charged (--funding)."
+        return f"{without if is_perpetual else 'Borrowing is not charged (--borrow).'} {on_margin}"
     charged, cost = len(result.charges), float(sum(charge.cost for charge in result.charges))
     total = f"{charged:,} of {len(result.carry.dues):,} times met a position; the sum is {cost:,.6g} "
     total += f"{result.definition.settlement} paid."

@@ -23,7 +23,7 @@ from nautilus_torchserve.scores.account import (
 )
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
-from nautilus_torchserve.trading.backtest.carry import Charge, Schedule
+from nautilus_torchserve.trading.backtest.carry import Charge, Kind, Schedule
 from nautilus_torchserve.trading.backtest.equity import MarkedMarket, calendar_of, equity_pieces, sum_up
 from nautilus_torchserve.trading.backtest.holdout import SampleKind, worst
 from nautilus_torchserve.trading.backtest.ledger import Ledger, RoundTrip
@@ -301,18 +301,17 @@ def _account_of(
     span_ns = min(int(market.ts_ns[0]) for market in markets), max(int(market.ts_ns[-1]) for market in markets)
     fees = sum((fill.fee for ledger in ledgers for fill in ledger.fills), Decimal(0))
     history, equity = sum_up(equity_pieces(markets, start), start, end, fees, span_ns, calendar)
-    history = replace(history, **_costs(ledgers, carry))
+    history = replace(history, funding=_cost("funding", ledgers, carry), borrow=_cost("borrow", ledgers, carry))
     trips = sorted((trip for ledger in ledgers for trip in ledger.round_trips), key=lambda trip: trip.ts_closed)
     return _Account(history, equity, *_statistics(history, trips, ledgers[0].contract.currency))
 
 
-def _costs(ledgers: Sequence[Ledger], carry: Mapping[InstrumentId, Schedule]) -> dict[str, float]:
-    """Return what was paid in funding and in interest, each where some instrument is charged with it."""
-    kinds = [carry[ledger.instrument_id].kind for ledger in ledgers if ledger.instrument_id in carry]
-    charges = [charge for ledger in ledgers for charge in ledger.charges]
-    return {
-        kind: float(sum((charge.cost for charge in charges if charge.kind == kind), Decimal(0))) for kind in set(kinds)
-    }
+def _cost(kind: Kind, ledgers: Sequence[Ledger], carry: Mapping[InstrumentId, Schedule]) -> float | None:
+    """Return what was paid in funding or in interest; None where no instrument is charged with it."""
+    if not any(carry[ledger.instrument_id].kind == kind for ledger in ledgers if ledger.instrument_id in carry):
+        return None
+    charges = (charge for ledger in ledgers for charge in ledger.charges if charge.kind == kind)
+    return float(sum((charge.cost for charge in charges), Decimal(0)))
 
 
 def _statistics(
