@@ -60,7 +60,9 @@ class BarSources:
 
     data: Annotated[
         list[Path] | None,
-        typer.Option(help="Data to read: CSV of bars, or a catalog's folder; repeatable; default: simulated."),
+        typer.Option(
+            help="Data to read: file, archive, folder or glob of bars, or a catalog; repeatable; default: simulated."
+        ),
     ] = None
     instrument: Annotated[
         list[str] | None,

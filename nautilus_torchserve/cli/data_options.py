@@ -18,10 +18,12 @@ def bar_length(parse: Callable[[str], int]) -> Any:
 
 
 TradesData = Annotated[
-    Path | None, typer.Option(help="Data to read: CSV of trades, or a catalog's folder; default: simulated.")
+    Path | None,
+    typer.Option(help="Data to read: file, archive, folder or glob of trades, or a catalog; default: simulated."),
 ]
 BarsData = Annotated[
-    Path | None, typer.Option(help="Data to read: CSV of bars, or a catalog's folder; default: simulated.")
+    Path | None,
+    typer.Option(help="Data to read: file, archive, folder or glob of bars, or a catalog; default: simulated."),
 ]
 Instrument = Annotated[str | None, typer.Option(help="Instrument: of a catalog or CSV; default: the only one.")]
 Stamp = Annotated[Literal["open", "close"], typer.Option(help="Which end of its bar a CSV's time is.")]
