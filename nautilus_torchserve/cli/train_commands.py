@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from nautilus_torchserve.cli.app import console, echo, print_json
+from nautilus_torchserve.cli.app import console, echo, parsed, print_json
 from nautilus_torchserve.cli.data_options import BarCount, News, NewsDelay, Trades
 from nautilus_torchserve.cli.market_data import BarSource, TradeSource
 from nautilus_torchserve.cli.options import ArchiveVersion, Json, duration, seed_option
@@ -29,6 +29,7 @@ from nautilus_torchserve.training.runs.result import REPORT, Artifacts, Training
 from nautilus_torchserve.training.runs.tuning import TuneProgress, write_best
 from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import CORPUS, load_sentiment_data
+from nautilus_torchserve.training.sentiment.label_files import parse_label_map
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 from nautilus_torchserve.training.sentiment.run import train_sentiment
 from nautilus_torchserve.training.tick.fit import TickFitConfig
@@ -120,6 +121,14 @@ def sentiment(
     ] = False,
     backbone: Annotated[Path | None, typer.Option(help="Encoder folder; default: all-MiniLM-L6-v2.")] = None,
     evaluate: Annotated[list[Path], typer.Option(help="Labelled file to score the model on; repeatable.")] = [],  # noqa: B006
+    label_map: Annotated[
+        dict[str, str] | None,
+        typer.Option(
+            parser=parsed(parse_label_map),
+            metavar="MAP",
+            help="Classes of the files' labels: 0=negative,1=positive,2=neutral; default: they are class names.",
+        ),
+    ] = None,
     out: RunFolder = Path("runs/sentiment"),
     settings: Settings = [],  # noqa: B006
     device: Device = "auto",
@@ -131,7 +140,7 @@ def sentiment(
     """Fit a sentiment classifier of texts, evaluated on held-out sentences and tracked with MLflow."""
     training = sentiment_training(settings, seed, device, threads)
     corpus = None if only_data else CORPUS
-    loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed)
+    loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed, label_map)
     if loaded.repeated:
         echo(f"{loaded.repeated} repeated sentences left out, {loaded.relabelled} of them with another label.")
     with fit_progress(training.fit.epochs, "the head alone") as advance:
@@ -143,6 +152,7 @@ def sentiment(
             evaluate,
             lambda history: advance(history.epochs, history),
             artifacts(SENTIMENT, version),
+            label_map,
         )
     metrics, benchmarks = result.description["metrics"], result.evaluation["benchmarks"]
     scores = [

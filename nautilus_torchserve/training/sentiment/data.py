@@ -2,13 +2,14 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpus, Sentence, load_corpus, load_labelled
+from nautilus_torchserve.training.sentiment.label_files import load_labelled, source_of
+from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpus, Sentence, load_corpus
 
 CORPUS = Path(__file__).parent / "corpus"
 """The project's own sentences."""
@@ -49,7 +50,11 @@ class SentimentData:
 
 
 def load_sentiment_data(
-    own: Sequence[Path] = (), corpus: Path | None = CORPUS, validation_share: float = 0.1, seed: int = 1
+    own: Sequence[Path] = (),
+    corpus: Path | None = CORPUS,
+    validation_share: float = 0.1,
+    seed: int = 1,
+    label_map: Mapping[str, str] | None = None,
 ) -> SentimentData:
     """Read the corpus and a user's files, and split them.
 
@@ -63,6 +68,8 @@ def load_sentiment_data(
         Files of labelled sentences, see `load_labelled`.
     corpus : Path, optional
         A folder as ``corpus/news`` is; None leaves it out.
+    label_map : mapping of str to str, optional
+        Classes of the files' own labels, see `load_labelled`.
 
     Raises
     ------
@@ -73,26 +80,31 @@ def load_sentiment_data(
         raise BadCorpus("expected a file of labelled sentences where the corpus is left out, got none")
     loaded = load_corpus(corpus) if corpus is not None else None
     held_out = list(loaded.held_out) if loaded else []
-    fresh, repeated, relabelled = _fresh([*loaded.train, *held_out] if loaded else [], own)
+    fresh, repeated, relabelled = _fresh([*loaded.train, *held_out] if loaded else [], own, label_map)
     train, validation = _by_topic(loaded.train, validation_share, seed) if loaded else ([], [])
     for sentence in fresh:
         if loaded is None and _place("held out", sentence) < HELD_OUT_SHARE:
             held_out.append(sentence)
         else:
             (validation if _place(f"validation {seed}", sentence) < validation_share else train).append(sentence)
-    sources = [*(["corpus/news" if corpus == CORPUS else str(corpus)] if corpus else []), *map(str, own)]
+    sources = [
+        *(["corpus/news" if corpus == CORPUS else str(corpus)] if corpus else []),
+        *(source_of(path, label_map) for path in own),
+    ]
     data = SentimentData(tuple(sources), tuple(train), tuple(validation), tuple(held_out), repeated, relabelled)
     for name in ("train", "validation", "held_out"):
         _refuse_lacking(name.replace("_", "-"), getattr(data, name), data.sources)
     return data
 
 
-def _fresh(known: Sequence[Sentence], own: Sequence[Path]) -> tuple[list[Sentence], int, int]:
+def _fresh(
+    known: Sequence[Sentence], own: Sequence[Path], label_map: Mapping[str, str] | None
+) -> tuple[list[Sentence], int, int]:
     """Return a user's new sentences, the number of repeated ones, and of those the number labelled otherwise."""
     labels = {_key(sentence.text): sentence.label for sentence in known}
     fresh, repeated, relabelled = [], 0, 0
     for path in own:
-        for sentence in load_labelled(path):
+        for sentence in load_labelled(path, label_map):
             key = _key(sentence.text)
             if key in labels:
                 repeated += 1

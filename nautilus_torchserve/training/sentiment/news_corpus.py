@@ -1,4 +1,4 @@
-"""Labelled sentences: the project's own corpus, and files of the two usual formats."""
+"""Labelled sentences, and the project's own corpus of them."""
 
 import csv
 from collections.abc import Iterator
@@ -65,35 +65,6 @@ def load_corpus(folder: Path) -> Corpus:
     )
 
 
-def load_labelled(path: Path) -> tuple[Sentence, ...]:
-    """Read a user's file: CSV with the columns ``text`` and ``label``, or ``text@label`` lines.
-
-    The latter is the Financial PhraseBank's format (Malo et al. 2014); the first line decides. The encoding is UTF-8,
-    or else Latin-1, as the PhraseBank's is.
-
-    Raises
-    ------
-    BadCorpus
-        A line that is not a labelled sentence; names file and line.
-    """
-    if not path.is_file():
-        raise BadCorpus(f"{path}: expected a file of labelled sentences, got none")
-    content = path.read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = content.decode("latin-1")
-    lines = text.splitlines()
-    if not lines:
-        raise BadCorpus(f"{path}: expected labelled sentences, got an empty file")
-    header = {name.strip().lower() for name in next(csv.reader(lines[:1]))}
-    read = _csv(path, text) if {"text", "label"} <= header else _at_lines(path, lines)
-    sentences = tuple(read)
-    if not sentences:
-        raise BadCorpus(f"{path}: expected labelled sentences, got only a header")
-    return sentences
-
-
 def _topic(path: Path) -> Iterator[Sentence]:
     """Yield the sentences of one of the corpus's own files."""
     with path.open(encoding="utf-8", newline="") as file:
@@ -105,29 +76,9 @@ def _topic(path: Path) -> Iterator[Sentence]:
                 raise BadCorpus(f"{path}: line {reader.line_num}: expected {len(COLUMNS)} columns, got more or fewer")
             if row["style"] not in STYLES:
                 where = f"{path}: line {reader.line_num}"
-                raise BadCorpus(f"{where}: expected style {_one_of(STYLES)}, got {row['style']!r}")
+                raise BadCorpus(f"{where}: expected style {one_of(STYLES)}, got {row['style']!r}")
             text, label = _checked(path, reader.line_num, row["text"], row["label"])
             yield Sentence(text, label, f"{path.stem}/{row['subtopic']}", row["style"])
-
-
-def _csv(path: Path, text: str) -> Iterator[Sentence]:
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
-    reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-    try:
-        for row in reader:
-            yield Sentence(*_checked(path, reader.line_num, row["text"] or "", row["label"] or ""))
-    except csv.Error as error:
-        raise BadCorpus(f"{path}: line {reader.line_num}: expected comma-separated values: {error}") from None
-
-
-def _at_lines(path: Path, lines: list[str]) -> Iterator[Sentence]:
-    for number, line in enumerate(lines, 1):
-        text, at, label = line.rpartition("@")
-        if not at:
-            raise BadCorpus(
-                f"{path}: line {number}: expected text@label, or a CSV header with text and label, got {line[:60]!r}"
-            )
-        yield Sentence(*_checked(path, number, text, label))
 
 
 def _checked(path: Path, line: int, text: str, label: str) -> tuple[str, str]:
@@ -135,11 +86,12 @@ def _checked(path: Path, line: int, text: str, label: str) -> tuple[str, str]:
     if not text:
         raise BadCorpus(f"{path}: line {line}: expected a sentence, got none")
     if label not in CLASSES:
-        raise BadCorpus(f"{path}: line {line}: expected label {_one_of(CLASSES)}, got {label!r}")
+        raise BadCorpus(f"{path}: line {line}: expected label {one_of(CLASSES)}, got {label!r}")
     return text, label
 
 
-def _one_of(names: tuple[str, ...]) -> str:
+def one_of(names: tuple[str, ...]) -> str:
+    """Return ``a, b or c``."""
     return f"{', '.join(names[:-1])} or {names[-1]}"
 
 
