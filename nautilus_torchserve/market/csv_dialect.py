@@ -84,6 +84,13 @@ def read_records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, li
         ) from None
 
 
+def joined_cells(cells: list[str], delimiter: str) -> list[str]:
+    """Return the cells that stand in ``cells`` of several lines, should a stray quote have joined rows to one."""
+    return [
+        part.strip() for cell in cells if "\n" in cell for line in cell.splitlines() for part in line.split(delimiter)
+    ]
+
+
 def short(value: object) -> str:
     """Format a value for a message, truncated if it is long."""
     text = repr(value)

@@ -93,6 +93,7 @@ def test_file_is_read_as_its_author_means_it(tmp_path: Path, name: str) -> None:
         ("Up@positive\n @negative\n", "line 2: expected a sentence, got none"),
         ('text,label\nUp,neutral\n"Up,positive\n', "line 3: expected cells separated by ',', got '\"Up,positive'"),
         ("text,label\nUp, at last,positive\n", "line 2: expected 2 cells separated by ',', got 3"),
+        ('text,label\n"Up,positive\nDown",neutral\n', "line 2: expected one sentence, got several rows in a quoted"),
         ("text,label,Text\nUp,positive,Up\n", "expected one column of text (text, sentence, "),
         ("Post,Feeling\nUp,positive\nDown,negative\n", "line 1: expected a header with text (text, sentence, "),
         ("Sentence,Feeling\nUp,positive\n", "line 1: expected text@label, or a CSV header"),

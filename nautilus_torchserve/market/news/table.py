@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from nautilus_torchserve.market.csv_dialect import DELIMITERS, detect_encoding, read_records, short
+from nautilus_torchserve.market.csv_dialect import DELIMITERS, detect_encoding, joined_cells, read_records, short
 from nautilus_torchserve.market.csv_table import Table, refused
 from nautilus_torchserve.market.data_files import DataFile, data_files
 from nautilus_torchserve.market.trades.trades import BadData
@@ -34,6 +34,8 @@ SYMBOL = re.compile(r"\$?(?:[A-Z]{2,10}:)?(?=[A-Z0-9]*[A-Z])[A-Z0-9]{1,10}(?:[./
 """Pattern of a symbol: ``AAPL``, ``BRK.B``, ``$TSLA``, ``NASDAQ:AAPL``, ``BTC-USDT``."""
 NO_SYMBOLS = ("lang", "language", "country", "region", "category", "section", "type", "sentiment", "label", "provider")
 """Columns whose upper-case values are no symbols."""
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}\b.*|\d{1,2}[./]\d{1,2}[./]\d{4}\b.*|\d{10}(\d{3}){0,3}(\.\d+)?")
+"""Pattern of a cell that is a time."""
 TIMES = ("published", "received")
 REQUIRED = ("text", "published")
 """Keys that every file must have."""
@@ -176,6 +178,9 @@ def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int,
         for line, cells in records:
             if len(cells) != len(header):
                 raise BadData(f"{name}: line {line}: expected {len(header)} cells, got {len(cells)}: {short(cells)}")
+            if any(map(TIME.fullmatch, joined_cells(cells, delimiter))):
+                got = f"several rows in a quoted cell: {short(cells)}"
+                raise BadData(f"{name}: line {line}: expected one headline, got {got}; close the quote, or double it")
             yield line, [cells[at].strip() if key in TIMES else cells[at] for key, at in places.items()]
 
     return columns, rows()

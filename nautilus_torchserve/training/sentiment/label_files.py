@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from nautilus_torchserve.market.bad_data import BadData
-from nautilus_torchserve.market.csv_dialect import SAMPLE, detect_dialect, read_records, short
+from nautilus_torchserve.market.csv_dialect import SAMPLE, detect_dialect, joined_cells, read_records, short
 from nautilus_torchserve.market.data_files import data_files
 from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpus, Sentence, one_of
 from nautilus_torchserve.user_error import InvalidArgument
@@ -118,7 +118,7 @@ def _rows(path: Path, text: str, delimiter: str, classes: Mapping[str, str]) -> 
     header = [cell.strip().lower() for cell in next(csv.reader([written[0][:SAMPLE]], delimiter=delimiter))]
     text_at, label_at = _column(path, header, TEXT_NAMES), _column(path, header, LABEL_NAMES)
     if text_at is not None and label_at is not None:
-        records = read_records(path.name, text, delimiter)
+        records = _records(path, text, delimiter, classes)
         width = len(next(records)[1])
         for line, cells in records:
             yield _Row(line, *_cells(path, line, cells, width, delimiter, text_at, label_at))
@@ -126,12 +126,21 @@ def _rows(path: Path, text: str, delimiter: str, classes: Mapping[str, str]) -> 
     if sum(AT_LABEL.search(line, line.rfind("@")) is not None for line in written if "@" in line) * 2 >= len(written):
         yield from _at_rows(path, lines)
     elif len(header) == 2 and text_at is None and label_at is None:
-        yield from _bare_rows(path, [*read_records(path.name, text, delimiter)], delimiter, classes)
+        yield from _bare_rows(path, [*_records(path, text, delimiter, classes)], delimiter, classes)
     else:
         raise BadCorpus(
             f"{path}: line 1: expected text@label, or a CSV header with text ({', '.join(TEXT_NAMES)}) and label "
             f"({', '.join(LABEL_NAMES)}), got {short(written[0])}"
         )
+
+
+def _records(path: Path, text: str, delimiter: str, classes: Mapping[str, str]) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV, `read_records`; refuse rows that a stray quote joined."""
+    for line, cells in read_records(path.name, text, delimiter):
+        if any(cell.lower() in classes for cell in joined_cells(cells, delimiter)):
+            got = f"several rows in a quoted cell: {short(cells)}"
+            raise BadCorpus(f"{path}: line {line}: expected one sentence, got {got}; close the quote, or double it")
+        yield line, cells
 
 
 def _column(path: Path, header: Sequence[str], names: Sequence[str]) -> int | None:

@@ -298,6 +298,12 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         (PLAIN + f"Up, and away,{T_S}\n", SIM, 0, "line 3: expected 2 cells, got 3: ['Up', ' and away'"),
         (PLAIN + "Up\n", SIM, 0, "line 3: expected 2 cells, got 1: ['Up']"),
         (PLAIN + f'"Up" and away,{T_S}\n', SIM, 0, "line 3: expected cells separated by ',', got '\"Up\" and away,"),
+        (
+            PLAIN + f'"Up,{T_S}\nDown",{T_S}\n',
+            SIM,
+            0,
+            "line 3: expected one headline, got several rows in a quoted cell",
+        ),
         (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: expected cells separated by ',', got '\"Up,"),
         (PLAIN + "Up,today\n", SIM, 0, "line 3, column 'published': expected a number, got 'today'"),
         (PLAIN + "Up,12345\n", SIM, 0, "line 3, column 'published': expected Unix seconds or milliseconds or"),
