@@ -9,7 +9,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         InvalidArgument (status 2)
             wire        InvalidName
             market      BadInterval, BadReadOption
-            training    BadConfig, BadLabelMap
+            training    BadConfig
             experiments BadRules, BadExperiment
             trading     BadSetting
         files           DamagedState

@@ -29,7 +29,7 @@ from nautilus_torchserve.training.runs.result import REPORT, Artifacts, Training
 from nautilus_torchserve.training.runs.tuning import TuneProgress, write_best
 from nautilus_torchserve.training.sentiment.backbone import find_backbone
 from nautilus_torchserve.training.sentiment.data import CORPUS, load_sentiment_data
-from nautilus_torchserve.training.sentiment.news_corpus import parse_label_map
+from nautilus_torchserve.training.sentiment.label_files import parse_label_map
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 from nautilus_torchserve.training.sentiment.run import train_sentiment
 from nautilus_torchserve.training.tick.fit import TickFitConfig
@@ -125,8 +125,8 @@ def sentiment(
         dict[str, str] | None,
         typer.Option(
             parser=parsed(parse_label_map),
-            metavar="LABELS",
-            help="Labels of the files: 0=negative,1=neutral,2=positive; default: these names.",
+            metavar="MAP",
+            help="Classes of the files' labels: 0=negative,1=positive,2=neutral; default: they are class names.",
         ),
     ] = None,
     out: RunFolder = Path("runs/sentiment"),
@@ -140,7 +140,7 @@ def sentiment(
     """Fit a sentiment classifier of texts, evaluated on held-out sentences and tracked with MLflow."""
     training = sentiment_training(settings, seed, device, threads)
     corpus = None if only_data else CORPUS
-    loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed, label_map or {})
+    loaded = load_sentiment_data(data, corpus, training.fit.validation_share, training.fit.seed, label_map)
     if loaded.repeated:
         echo(f"{loaded.repeated} repeated sentences left out, {loaded.relabelled} of them with another label.")
     with fit_progress(training.fit.epochs, "the head alone") as advance:
@@ -152,7 +152,7 @@ def sentiment(
             evaluate,
             lambda history: advance(history.epochs, history),
             artifacts(SENTIMENT, version),
-            label_map or {},
+            label_map,
         )
     metrics, benchmarks = result.description["metrics"], result.evaluation["benchmarks"]
     scores = [

@@ -6,6 +6,7 @@
 import csv
 import io
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nautilus_torchserve.market.bad_data import BadData
@@ -46,10 +47,10 @@ def detect_dialect(name: str, content: bytes) -> CsvDialect:
     BadData
         The file is binary.
     """
-    encoding = _encoding(name, content)
+    encoding = detect_encoding(name, content)
     sample = content[: SAMPLE - SAMPLE % 2]
     whole = len(sample) == len(content)
-    text = sample.decode(encoding, "strict" if whole else "ignore")
+    text = sample.decode(encoding, "ignore")
     lines = [line for line in text.splitlines() if line.strip()]
     lines = lines if whole or len(lines) < 2 else lines[:-1]
     delimiter = max(DELIMITERS, key=lambda delimiter: _regularity(lines, delimiter))
@@ -58,7 +59,52 @@ def detect_dialect(name: str, content: bytes) -> CsvDialect:
     return CsvDialect(encoding, delimiter, preamble)
 
 
-def _encoding(name: str, content: bytes) -> str:
+def read_records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield the records of a CSV file, each with the line that it begins in; empty lines are skipped.
+
+    Quotes are read strictly: a stray one would join what it stands in with the lines that follow.
+
+    Raises
+    ------
+    BadData
+        A quote is not closed, or stands within a cell.
+    """
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    line = 1
+    try:
+        for cells in reader:
+            if cells:
+                yield line, cells
+            line = reader.line_num + 1
+    except csv.Error as error:
+        got = short([*io.StringIO(text, newline="")][line - 1].rstrip())
+        raise BadData(
+            f"{name}: line {line}: expected cells separated by {delimiter!r}, got {got} ({error}); quote a cell with "
+            "quotes in it, and double these"
+        ) from None
+
+
+def joined_cells(cells: list[str], delimiter: str) -> list[str]:
+    """Return the cells that stand in ``cells`` of several lines, should a stray quote have joined rows to one."""
+    return [
+        part.strip() for cell in cells if "\n" in cell for line in cell.splitlines() for part in line.split(delimiter)
+    ]
+
+
+def short(value: object) -> str:
+    """Format a value for a message, truncated if it is long."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
+
+
+def detect_encoding(name: str, content: bytes) -> str:
+    """Return Python's name of an encoding: UTF-8, UTF-16 with a byte order mark, or else Windows-1252.
+
+    Raises
+    ------
+    BadData
+        The content is binary, or in none of these.
+    """
     encoding = next((encoding for mark, encoding in BYTE_ORDER_MARKS if content.startswith(mark)), None)
     if encoding is None and b"\0" in content[:SAMPLE]:
         raise BadData(f"{name}: expected a text file or Parquet, got binary data (or UTF-16 without byte order mark)")

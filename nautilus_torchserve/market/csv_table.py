@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market import local_time
 from nautilus_torchserve.market.bad_data import BadData
+from nautilus_torchserve.market.csv_dialect import short
 from nautilus_torchserve.market.dates import ISO_DATE, to_iso
 from nautilus_torchserve.market.decimals import Refusal, has_exponent, parse_decimals
 from nautilus_torchserve.market.local_time import DAY_NS
@@ -215,9 +216,9 @@ def _offsets_ns(parts: pd.DataFrame, has_offset: NDArray[np.bool_]) -> NDArray[n
 
 def refused(name: str, place: str, column: str, expected: str, got: object, remedy: str = "") -> BadData:
     """Return the error for one cell of a file."""
-    text = repr(got)
-    text = text if len(text) <= 80 else f"{text[:77]}..."
-    return BadData(f"{name}: {place}, column {column!r}: expected {expected}, got {text}{remedy and f'; {remedy}'}")
+    return BadData(
+        f"{name}: {place}, column {column!r}: expected {expected}, got {short(got)}{remedy and f'; {remedy}'}"
+    )
 
 
 def is_unix(cell: str) -> bool:

@@ -16,7 +16,7 @@ from nautilus_torchserve.training.sentiment.batches import (
     tokenize,
 )
 from nautilus_torchserve.training.sentiment.fit import MovingAverage
-from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
+from nautilus_torchserve.training.sentiment.label_files import load_labelled
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 
 

@@ -30,7 +30,7 @@ from nautilus_torchserve.training.sentiment.fit import (
     mean_states,
     set_head,
 )
-from nautilus_torchserve.training.sentiment.news_corpus import load_labelled
+from nautilus_torchserve.training.sentiment.label_files import load_labelled
 from nautilus_torchserve.training.sentiment.options import sentiment_training
 
 CPU = torch.device("cpu")

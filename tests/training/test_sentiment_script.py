@@ -23,9 +23,11 @@ def backbone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_users_sentences_and_encoder_become_a_tracked_archive(backbone: Path, tmp_path: Path) -> None:
     own, copy = write_sentences(tmp_path / "own.txt", 150), write_sentences(tmp_path / "copy.txt", 20)
     other = tmp_path / "other.csv"
-    rows = ['"{}",{}'.format(*line.split("@")) for line in lines(30, seed=5)]
-    other.write_text("\n".join(["text,label", *rows]) + "\n")
+    rows = [f'{tuple(WORDS).index(label)},"{text}"' for text, label in (line.split("@") for line in lines(30, seed=5))]
+    other.write_text("\n".join(["Sentiment,Sentence", *rows]) + "\n")
+    label_map = ",".join(f"{number}={label}" for number, label in enumerate(WORDS))
     options = ["--only-data", "--data", own, "--data", copy, "--backbone", backbone, "--evaluate", other, *SETTINGS]
+    options += ["--label-map", label_map]
 
     result = CliRunner().invoke(
         APP, ["sentiment", *map(str, options), "--threads", "1", "--out", str(tmp_path / "run"), "--json"]
@@ -35,7 +37,7 @@ def test_users_sentences_and_encoder_become_a_tracked_archive(backbone: Path, tm
     description = json.loads(result.stdout)
     assert description["metrics"]["edge"] in result.stderr
     assert "20 repeated sentences left out, 0 of them with another label." in result.stderr
-    assert description["benchmarks"][0]["source"] == str(other)
+    assert description["benchmarks"][0]["source"] == f"{other} ({label_map})"
     assert description["benchmarks"][0]["scores"]["model"]["accuracy"] > 0.8
     page = Path(description["report"]).read_text()
     assert "Other labelled files" in page
@@ -58,9 +60,19 @@ def test_users_sentences_and_encoder_become_a_tracked_archive(backbone: Path, tm
         (("--set", "fit.epochs=0"), 2, "expected epochs of at least 1, got 0"),
         (("--set", "epochs=1"), 2, "expected fit.NAME=VALUE, got 'epochs=1'"),
         (("--device", "tpu"), 2, "expected device auto, cpu or cuda, got 'tpu'"),
+        (("--label-map", "0=bad"), 2, "expected LABEL=CLASS with class negative, neutral or positive, as in 0="),
         (("--evaluate", "none.txt"), 1, "none.txt: expected a file of labelled sentences, got none"),
     ],
-    ids=["no sentences", "no file", "no encoder", "no epochs", "no section", "no such device", "no benchmark"],
+    ids=[
+        "no sentences",
+        "no file",
+        "no encoder",
+        "no epochs",
+        "no section",
+        "no such device",
+        "no class",
+        "no benchmark",
+    ],
 )
 def test_invalid_call_is_refused_with_the_reason(
     options: tuple[str, ...], status: int, expected: str, tmp_path: Path

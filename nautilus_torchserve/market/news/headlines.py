@@ -1,6 +1,7 @@
 """Headlines about instruments: checked once, from CSV or JSONL files."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +17,12 @@ INSTRUMENT = re.compile(r"[!-~]+\.[!-~]+")
 """Pattern of an instrument's name: ``BTCUSDT.BINANCE``, in printable ASCII as NautilusTrader wants it."""
 BRACKETS = re.compile(r"[][(){}'\"]")
 """Characters of a list printed by a program."""
+LIST = re.compile(r"\s*(?:\[.*]|\(.*\)|\{.*})\s*", re.DOTALL)
+"""Pattern of such a list: ``['AAPL', 'TSLA']``, ``{AAPL,TSLA}``."""
+QUOTED = re.compile(r"(['\"])(.*)\1")
+"""Pattern of one of its items."""
+EXCHANGE_FIRST = re.compile(r"([A-Z]{2,10}):([^:]+)")
+"""Pattern of a symbol after its exchange: ``NASDAQ:AAPL``."""
 SEPARATORS = re.compile(r"[;|,\s]+")
 """Separators of several instruments in one cell."""
 
@@ -74,7 +81,7 @@ def load_headlines(
     delay_ns: int | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
 ) -> Headlines:
-    """Read a file of headlines, CSV or JSONL, plain or ``.gz``, UTF-8.
+    """Read a file of headlines, CSV or JSONL, plain or compressed, in UTF-8 or in UTF-16 with a byte order mark.
 
     Columns are recognised by a CSV's header, or the names in each JSON object, in any order and case. Others are
     ignored, but without a column of instruments, another column of apparent symbols is refused:
@@ -98,14 +105,13 @@ def load_headlines(
         The file. Cells of a CSV may be separated by comma, semicolon, tab or ``|``, and run over several lines
         within quotes.
     instrument_id : str, optional
-        Instrument of all headlines if the file names none. If it does, rows that do not name this
-        instrument are omitted; a symbol without a venue is taken to be on this one's.
+        Instrument of all headlines if the file has no column of them. If it has, rows that do not name this instrument
+        are omitted and counted; a symbol (``AAPL``, ``$AAPL``) is in any case of letters, and on this one's venue.
     delay_ns : int, optional
         Time from publication to receipt, at least 0, for files without times of receipt, and only for
         them. There is no default: an assumption that news is known at once has to be made by the user.
-
     read : ReadOptions
-        The zone of times without an offset.
+        The zone of times without an offset, and the order of dates that end with the year.
 
     Returns
     -------
@@ -124,31 +130,51 @@ def load_headlines(
     if instrument_id is not None and not INSTRUMENT.fullmatch(instrument_id):
         raise BadData(f"expected an instrument like BTCUSDT.BINANCE, got {instrument_id!r}")
     table = read_headline_table(path)
-    published, received = _publication_and_receipt(table, delay_ns, read.timezone)
+    published, received = _publication_and_receipt(table, delay_ns, read)
     ts_event, ts_init = published.utc_ns, received.utc_ns
     instruments = _instruments(table, instrument_id)
     texts, sources = table.cells("text"), table.cells("source")
-    headlines = []
+    headlines, others, unnamed = [], Counter[str](), []
     for row, line in enumerate(table.lines.numbers):
+        if not instruments[row]:
+            unnamed.append(line)
+            continue
         try:
             headline = Headline(texts[row], sources[row], instruments[row], int(ts_event[row]), int(ts_init[row]))
         except BadData as error:
             raise BadData(f"{table.name}: line {line}: {error}") from None
         if instrument_id is None or instrument_id in headline.instrument_ids:
             headlines.append(headline)
+        else:
+            others.update(headline.instrument_ids)
     if not headlines:
-        named = sorted({name for names in instruments for name in names})
-        names = ", ".join(named[:5]) + (f" and {len(named) - 5} more" if len(named) > 5 else "")
-        raise BadData(f"{table.name}: expected a headline on {instrument_id}, got headlines only on {names}")
+        got = f"headlines only on {_listed(others)}" if others else "headlines that name no instrument"
+        raise BadData(f"{table.name}: expected a headline on {instrument_id or 'an instrument'}, got {got}")
     by_receipt = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
-    by_receipt.notes = tuple(dict.fromkeys(note for note in (published.note, received.note) if note is not None))
+    notes = [published.note, received.note]
+    count = len(texts)
+    if "instruments" not in table.columns:
+        notes.append(f"{table.name}: no column names instruments: its {count:,} headlines count as on {instrument_id}.")
+    if others:
+        omitted = f"{count - len(headlines) - len(unnamed):,} of {count:,} headlines are on other instruments"
+        notes.append(f"{table.name}: {omitted} ({_listed(others)}) and were left out.")
+    if unnamed:
+        omitted = f"{len(unnamed):,} of {count:,} headlines name no instrument"
+        notes.append(f"{table.name}: {omitted} and were left out, first in line {unnamed[0]}.")
+    by_receipt.notes = tuple(dict.fromkeys(note for note in notes if note is not None))
     return by_receipt
 
 
-def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezone: str | None) -> tuple[Times, Times]:
+def _listed(names: Counter[str]) -> str:
+    """Return the commonest names, and how many there are besides."""
+    listed = [name for name, _ in names.most_common(5)]
+    return ", ".join(listed) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+
+
+def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, read: ReadOptions) -> tuple[Times, Times]:
     """Return both times of each row."""
     received = table.columns.get("received")
-    published = _times(table, table.columns["published"], timezone)
+    published = _times(table, table.columns["published"], read)
     if received is None and delay_ns is None:
         raise BadData(
             f"{table.name}: expected times of receipt (received or ts_init), or a delay_ns from publication to receipt "
@@ -158,22 +184,17 @@ def _publication_and_receipt(table: HeadlineTable, delay_ns: int | None, timezon
         return published, published._replace(utc_ns=published.utc_ns + np.int64(delay_ns or 0))
     if delay_ns is not None:
         raise BadData(f"{table.name}: expected no delay_ns, as {received!r} holds times of receipt, got {delay_ns}")
-    return published, _times(table, received, timezone)
+    return published, _times(table, received, read)
 
 
-def _times(table: HeadlineTable, column: str, timezone: str | None) -> Times:
+def _times(table: HeadlineTable, column: str, read: ReadOptions) -> Times:
     """Return a column of times; a day is the midnight after it."""
     example = "a time like 2024-01-31T09:30:00Z or a day like 2024-01-31"
-    return table.times(column, example, timezone, distinct=False, day_ends=True)
-
-
-def _without_list_marks(cell: str) -> str:
-    """Return a list that Python or JSON wrote (``["AAPL"]``) without brackets and quotes; any other cell as it is."""
-    return re.sub(r"[\[\]'\"]", " ", cell) if cell.startswith("[") and cell.endswith("]") else cell
+    return table.times(column, example, read.timezone, distinct=False, day_ends=True, date_order=read.date_order)
 
 
 def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[str, ...]]:
-    """Return the instruments of each row."""
+    """Return the instruments of each row, none where it names none."""
     if "instruments" not in table.columns:
         if instrument_id is None:
             raise BadData(
@@ -181,15 +202,32 @@ def _instruments(table: HeadlineTable, instrument_id: str | None) -> list[tuple[
                 f"got {', '.join(table.columns.values())}"
             )
         return [(instrument_id,)] * len(table.frame)
-    symbol, _, venue = (instrument_id or "").rpartition(".")
     refuse = table.refusal(table.columns["instruments"])
     named = []
     for row, cell in enumerate(table.cells("instruments")):
-        names = [name for name in SEPARATORS.split(_without_list_marks(cell)) if name]
-        if not names:
-            raise refuse(row, "at least one instrument")
-        if not venue and any("." not in name for name in names):
+        names = [_full_name(name, instrument_id) for name in _symbols(cell)]
+        if any(map(BRACKETS.search, names)):
+            raise refuse(row, "symbols such as AAPL, several as AAPL;TSLA or ['AAPL', 'TSLA']")
+        if any("." not in name for name in names):
             raise refuse(row, "instruments like BTCUSDT.BINANCE", "--instrument names the venue of others")
-        full = (instrument_id if name == symbol else name if "." in name else f"{name}.{venue}" for name in names)
-        named.append(tuple(dict.fromkeys(str(name) for name in full)))
+        named.append(tuple(dict.fromkeys(names)))
     return named
+
+
+def _symbols(cell: str) -> list[str]:
+    """Return the names in a cell, which may be a list as a program prints it."""
+    if LIST.fullmatch(cell):
+        return [QUOTED.sub(r"\2", name) for name in SEPARATORS.split(cell.strip()[1:-1]) if name]
+    return [name for name in SEPARATORS.split(cell) if name]
+
+
+def _full_name(name: str, instrument_id: str | None) -> str:
+    """Return a name with its venue, which is that of ``instrument_id`` where it does not say."""
+    name = name.removeprefix("$")
+    full = EXCHANGE_FIRST.sub(r"\2.\1", name)
+    symbol, _, venue = (instrument_id or "").rpartition(".")
+    if instrument_id and name.casefold() == symbol.removeprefix("$").casefold():
+        return instrument_id
+    if instrument_id and full.casefold() == instrument_id.casefold():
+        return instrument_id
+    return full if "." in full or not venue else f"{full}.{venue}"

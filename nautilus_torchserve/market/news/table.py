@@ -2,12 +2,8 @@
 `market.news.headlines` reads them.
 """
 
-import csv
-import gzip
-import io
 import json
 import re
-import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +11,17 @@ from typing import Any
 
 import pandas as pd
 
+from nautilus_torchserve.market.csv_dialect import DELIMITERS, detect_encoding, joined_cells, read_records, short
 from nautilus_torchserve.market.csv_table import Table, refused
+from nautilus_torchserve.market.data_files import DataFile, data_files
 from nautilus_torchserve.market.trades.trades import BadData
 
 NAMES = {
     "text": ("text", "headline", "title"),
-    "published": ("published", "timestamp", "ts_event", "date", "datetime", "time"),
+    "published": (
+        *("published", "published_at", "publishedat", "published_utc", "created_at", "time_published"),
+        *("timestamp", "ts_event", "date", "datetime", "time"),
+    ),
     "received": ("received", "ts_init"),
     "source": ("source",),
     "instruments": (
@@ -33,11 +34,11 @@ SYMBOL = re.compile(r"\$?(?:[A-Z]{2,10}:)?(?=[A-Z0-9]*[A-Z])[A-Z0-9]{1,10}(?:[./
 """Pattern of a symbol: ``AAPL``, ``BRK.B``, ``$TSLA``, ``NASDAQ:AAPL``, ``BTC-USDT``."""
 NO_SYMBOLS = ("lang", "language", "country", "region", "category", "section", "type", "sentiment", "label", "provider")
 """Columns whose upper-case values are no symbols."""
+TIME = re.compile(r"\d{4}-\d{2}-\d{2}\b.*|\d{1,2}[./]\d{1,2}[./]\d{4}\b.*|\d{10}(\d{3}){0,3}(\.\d+)?")
+"""Pattern of a cell that is a time."""
 TIMES = ("published", "received")
 REQUIRED = ("text", "published")
 """Keys that every file must have."""
-DELIMITERS = ",;\t|"
-"""Accepted delimiters of a CSV file."""
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 
@@ -76,22 +77,33 @@ def read_headline_table(path: Path) -> HeadlineTable:
     BadData
         Naming file, line, what was expected and what it was.
     """
-    text = _text(path)
+    files = data_files(path)
+    if len(files) != 1:
+        got = (
+            f"{len(files)} files"
+            if files
+            else "a folder without any"
+            if path.exists()
+            else "a path that does not exist"
+        )
+        raise BadData(f"{path}: expected a file of headlines, got {got}")
+    (file,) = files
+    text = _text(file)
     begin = text.lstrip()[:1]
     if not begin:
-        raise BadData(f"{path.name}: expected at least one headline, got an empty file")
-    is_json = begin in "{[" or path.name.lower().removesuffix(".gz").endswith(JSON_SUFFIXES)
-    columns, rows = _json_rows(path.name, text) if is_json else _csv_rows(path.name, text)
+        raise BadData(f"{file.name}: expected at least one headline, got an empty file")
+    is_json = begin in "{[" or file.suffix in JSON_SUFFIXES
+    columns, rows = _json_rows(file.name, text) if is_json else _csv_rows(file.name, text)
     if "instruments" not in columns:
-        _refuse_symbols(path.name, _json_values(path.name, text) if is_json else _csv_values(path.name, text))
+        _refuse_symbols(file.name, _json_values(file.name, text) if is_json else _csv_values(file.name, text))
     lines, cells = [], []
     for line, row in rows:
         lines.append(line)
         cells.append(row)
     if not cells:
-        raise BadData(f"{path.name}: expected at least one headline, got only a header")
+        raise BadData(f"{file.name}: expected at least one headline, got only a header")
     frame = pd.DataFrame(cells, columns=list(columns.values()), dtype=object)
-    return HeadlineTable(path.name, frame, KnownLines(tuple(lines)), columns)
+    return HeadlineTable(file.name, frame, KnownLines(tuple(lines)), columns)
 
 
 def _refuse_symbols(name: str, values: Iterator[tuple[str, list[str]]]) -> None:
@@ -122,7 +134,7 @@ def _refuse_symbols(name: str, values: Iterator[tuple[str, list[str]]]) -> None:
 
 
 def _csv_values(name: str, text: str) -> Iterator[tuple[str, list[str]]]:
-    records = _records(name, text, _delimiter(text))
+    records = read_records(name, text, _delimiter(text))
     header = next(records)[1]
     for _, cells in records:
         yield from ((column, _parts(cell)) for column, cell in zip(header, cells, strict=False))
@@ -139,38 +151,36 @@ def _parts(cell: str) -> list[str]:
     return [part for part in re.split(r"[;|,\s]+", cell) if part]
 
 
-def _text(path: Path) -> str:
-    if not path.is_file():
-        raise BadData(f"{path}: expected a file of headlines, got a path that does not exist")
-    content = path.read_bytes()
+def _text(file: DataFile) -> str:
+    content = file.read()
+    encoding = detect_encoding(file.name, content).replace("cp1252", "utf-8")
     try:
-        if path.suffix.lower() == ".gz":
-            content = gzip.decompress(content)
-        return content.decode("utf-8-sig")
+        return content.decode(encoding)
     except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        invalid = content[error.start : error.end]
+        line = error.object.count(b"\n", 0, error.start) + 1
+        invalid = error.object[error.start : error.end]
         raise BadData(
-            f"{path.name}: line {line}: expected UTF-8, got {invalid!r}; convert the file (a spreadsheet's are often "
-            "Windows-1252)"
+            f"{file.name}: line {line}: expected {encoding.upper()}, got {invalid!r}; convert the file, which is "
+            "probably in Windows-1252 as a spreadsheet's are: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf8.csv"
         ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise BadData(f"{path.name}: expected a gzip file, got unreadable data: {error}") from None
 
 
 def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
     """Return the columns of a CSV file, and its rows: line and cells of these columns."""
     delimiter = _delimiter(text)
-    header = [cell.strip() for cell in next(_records(name, text, delimiter))[1]]
+    header = [cell.strip() for cell in next(read_records(name, text, delimiter))[1]]
     columns = _columns(name, header)
     places = {key: header.index(column) for key, column in columns.items()}
 
     def rows() -> Iterator[tuple[int, list[str]]]:
-        records = _records(name, text, delimiter)
+        records = read_records(name, text, delimiter)
         next(records)
         for line, cells in records:
             if len(cells) != len(header):
-                raise BadData(f"{name}: line {line}: expected {len(header)} cells, got {len(cells)}: {_short(cells)}")
+                raise BadData(f"{name}: line {line}: expected {len(header)} cells, got {len(cells)}: {short(cells)}")
+            if any(map(TIME.fullmatch, joined_cells(cells, delimiter))):
+                got = f"several rows in a quoted cell: {short(cells)}"
+                raise BadData(f"{name}: line {line}: expected one headline, got {got}; close the quote, or double it")
             yield line, [cells[at].strip() if key in TIMES else cells[at] for key, at in places.items()]
 
     return columns, rows()
@@ -184,23 +194,10 @@ def _delimiter(text: str) -> str:
 def _known_names(text: str, delimiter: str) -> int:
     """Return the number of names of `NAMES` in a CSV header with a delimiter."""
     try:
-        _, header = next(_records("", text, delimiter))
+        _, header = next(read_records("", text, delimiter))
     except BadData:
         return 0
     return len(_recognised(header))
-
-
-def _records(name: str, text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield a CSV file's records, each with the line it begins in; empty lines are skipped."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    line = 1
-    try:
-        for cells in reader:
-            if cells:
-                yield line, cells
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise BadData(f"{name}: line {line}: expected cells separated by {delimiter!r}, got: {error}") from None
 
 
 def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
@@ -234,7 +231,7 @@ def _objects(name: str, text: str) -> Iterator[tuple[int, list[tuple[str, Any]]]
         except ValueError as error:
             raise BadData(f"{name}: line {number}: expected a JSON object a line, got: {error}") from None
         if not isinstance(value, _Pairs):
-            raise BadData(f"{name}: line {number}: expected a JSON object a line, got {_short(value)}")
+            raise BadData(f"{name}: line {number}: expected a JSON object a line, got {short(value)}")
         yield number, value
 
 
@@ -246,13 +243,13 @@ def _cell(name: str, line: int, key: str, column: str, value: Any) -> str:
     """Return a JSON value as the equivalent CSV cell."""
     if key in TIMES and isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if key == "source" and value is None:
+    if key in ("source", "instruments") and value is None:
         return ""
     if key == "instruments" and isinstance(value, list) and all(isinstance(item, str) for item in value):
         return ";".join(value)
     if isinstance(value, str):
         return value.strip() if key in TIMES else value
-    expected = {"instruments": "a string or a list of strings", "text": "a string", "source": "a string or null"}
+    expected = {"instruments": "a string, a list of strings or null", "text": "a string", "source": "a string or null"}
     raise refused(name, f"line {line}", column, expected.get(key, "a time"), value)
 
 
@@ -272,9 +269,3 @@ def _columns(name: str, header: Sequence[str]) -> dict[str, str]:
 def _recognised(header: Sequence[str]) -> list[str]:
     known = {name for names in NAMES.values() for name in names}
     return [cell for cell in header if cell.strip().lower() in known]
-
-
-def _short(value: object) -> str:
-    """Format a value for a message, truncated if it is long."""
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -5,11 +5,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 
-from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpus, Sentence, load_corpus, load_labelled
+from nautilus_torchserve.training.sentiment.label_files import load_labelled, source_of
+from nautilus_torchserve.training.sentiment.news_corpus import CLASSES, BadCorpus, Sentence, load_corpus
 
 CORPUS = Path(__file__).parent / "corpus"
 """The project's own sentences."""
@@ -54,7 +54,7 @@ def load_sentiment_data(
     corpus: Path | None = CORPUS,
     validation_share: float = 0.1,
     seed: int = 1,
-    label_map: Mapping[str, str] = MappingProxyType({}),
+    label_map: Mapping[str, str] | None = None,
 ) -> SentimentData:
     """Read the corpus and a user's files, and split them.
 
@@ -68,8 +68,8 @@ def load_sentiment_data(
         Files of labelled sentences, see `load_labelled`.
     corpus : Path, optional
         A folder as ``corpus/news`` is; None leaves it out.
-    label_map : mapping
-        What labels of a user's files mean, see `load_labelled`.
+    label_map : mapping of str to str, optional
+        Classes of the files' own labels, see `load_labelled`.
 
     Raises
     ------
@@ -87,7 +87,10 @@ def load_sentiment_data(
             held_out.append(sentence)
         else:
             (validation if _place(f"validation {seed}", sentence) < validation_share else train).append(sentence)
-    sources = [*(["corpus/news" if corpus == CORPUS else str(corpus)] if corpus else []), *map(str, own)]
+    sources = [
+        *(["corpus/news" if corpus == CORPUS else str(corpus)] if corpus else []),
+        *(source_of(path, label_map) for path in own),
+    ]
     data = SentimentData(tuple(sources), tuple(train), tuple(validation), tuple(held_out), repeated, relabelled)
     for name in ("train", "validation", "held_out"):
         _refuse_lacking(name.replace("_", "-"), getattr(data, name), data.sources)
@@ -95,7 +98,7 @@ def load_sentiment_data(
 
 
 def _fresh(
-    known: Sequence[Sentence], own: Sequence[Path], label_map: Mapping[str, str]
+    known: Sequence[Sentence], own: Sequence[Path], label_map: Mapping[str, str] | None
 ) -> tuple[list[Sentence], int, int]:
     """Return a user's new sentences, the number of repeated ones, and of those the number labelled otherwise."""
     labels = {_key(sentence.text): sentence.label for sentence in known}

@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -39,7 +38,8 @@ from nautilus_torchserve.training.sentiment.backbone import Backbone, build_netw
 from nautilus_torchserve.training.sentiment.batches import TokenizedPart, tokenize
 from nautilus_torchserve.training.sentiment.data import SentimentData
 from nautilus_torchserve.training.sentiment.fit import fit_head, fit_sentiment, logits, mean_states
-from nautilus_torchserve.training.sentiment.news_corpus import BadCorpus, Sentence, load_labelled
+from nautilus_torchserve.training.sentiment.label_files import load_labelled, source_of
+from nautilus_torchserve.training.sentiment.news_corpus import BadCorpus, Sentence
 from nautilus_torchserve.training.sentiment.options import SentimentTraining
 from nautilus_torchserve.training.sentiment.records import Benchmark, ScoredSentences, describe, record
 from nautilus_torchserve.wire.errors import BadText
@@ -65,7 +65,7 @@ def train_sentiment(
     benchmarks: Sequence[Path] = (),
     on_epoch: Callable[[History], None] = lambda history: None,
     artifacts: Artifacts = no_artifacts,
-    label_map: Mapping[str, str] = MappingProxyType({}),
+    label_map: Mapping[str, str] | None = None,
 ) -> TrainingResult:
     """Fit a sentiment model and write its run folder, or leave everything as it was.
 
@@ -87,8 +87,8 @@ def train_sentiment(
         Called with the history after each epoch.
     artifacts : callable
         Makes what is tracked besides the files of the run folder: a report, an archive.
-    label_map : mapping
-        What labels of the benchmarks mean, see `load_labelled`.
+    label_map : mapping of str to str, optional
+        Classes of the benchmarks' own labels, see `training.sentiment.label_files.load_labelled`.
 
     Raises
     ------
@@ -101,7 +101,7 @@ def train_sentiment(
     """
     out = out.resolve()
     check_replaceable(out, SENTIMENT)
-    labelled = {str(path): load_labelled(path, label_map) for path in benchmarks}
+    labelled = {source_of(path, label_map): load_labelled(path, label_map) for path in benchmarks}
     unseen = {source: data.unseen(sentences) for source, sentences in labelled.items()}
     for source, sentences in unseen.items():
         if not sentences:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nautilus_torchserve.market.news.headlines import Headline, load_headlines
+from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData
 
 T_S = 1_704_067_200
@@ -54,7 +55,7 @@ def as_jsonl(headlines: list[Headline], path: Path) -> Path:
     return path
 
 
-TEXTS = st.text(st.characters(blacklist_categories=["Cs"]), min_size=1).filter(str.strip)
+TEXTS = st.text(st.characters(blacklist_categories=["Cs"], blacklist_characters="\0"), min_size=1).filter(str.strip)
 NAMES = st.lists(st.sampled_from([SIM, "BTC-PERP.DERIBIT", "ETH/USD.KRAKEN", "BRK.B.XNYS"]), min_size=1, unique=True)
 
 
@@ -192,19 +193,83 @@ def test_of_other_instruments_only_what_names_ours_too_is_kept(tmp_path: Path, c
     ]
 
 
-def test_symbol_with_a_point_may_be_the_requested_one(tmp_path: Path) -> None:
-    path = written(tmp_path, f"text,date,ticker\nUp,{T_S},BRK.B\n")
+@pytest.mark.parametrize(
+    ("cell", "instrument_id", "names"),
+    [
+        ("BRK.B", "BRK.B.NYSE", ("BRK.B.NYSE",)),
+        ("aapl", "AAPL.NASDAQ", ("AAPL.NASDAQ",)),
+        ("$AAPL", "AAPL.NASDAQ", ("AAPL.NASDAQ",)),
+        ("NASDAQ:AAPL", "AAPL.NASDAQ", ("AAPL.NASDAQ",)),
+        ("NYSE:AAPL", "AAPL.NASDAQ", None),
+        ("AAPL.XNAS", "AAPL.NASDAQ", None),
+        ("AAPL;TSLA", "TSLA.NASDAQ", ("AAPL.NASDAQ", "TSLA.NASDAQ")),
+        ("['AAPL', 'TSLA']", "AAPL.NASDAQ", ("AAPL.NASDAQ", "TSLA.NASDAQ")),
+        ('["BRK.B"]', "BRK.B.NYSE", ("BRK.B.NYSE",)),
+        ("{AAPL,BRK.B}", "AAPL.NASDAQ", ("AAPL.NASDAQ", "BRK.B")),
+        ("('AAPL',)", "AAPL.NASDAQ", ("AAPL.NASDAQ",)),
+        ("TSLA", "AAPL.NASDAQ", None),
+        ("AAPLX", "AAPL.NASDAQ", None),
+        ("[]", "AAPL.NASDAQ", ()),
+        (" ", "AAPL.NASDAQ", ()),
+    ],
+)
+def test_cell_of_symbols_decides_which_instruments_a_headline_is_about(
+    tmp_path: Path, cell: str, instrument_id: str, names: tuple[str, ...] | None
+) -> None:
+    path = tmp_path / "news.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([("text", "date", "tickers"), ("Up", T_S, instrument_id), ("Down", T_S, cell)])
 
-    assert load_headlines(path, "BRK.B.XNYS", delay_ns=5) == [at(T, names=("BRK.B.XNYS",))]
+    headlines = load_headlines(path, instrument_id, 5)
+
+    assert headlines == [at(T, names=(instrument_id,)), *([at(T, text="Down", names=names)] if names else [])]
+    expected = [] if names else ["1 of 2 headlines name no" if names == () else "1 of 2 headlines are on other"]
+    assert len(headlines.notes) == len(expected)
+    assert all(text in note for text, note in zip(expected, headlines.notes, strict=True))
 
 
-@pytest.mark.parametrize("cell", ["\"['AAPL', 'MSFT']\"", '"[""AAPL"",""MSFT""]"', "AAPL;MSFT", "AAPL|MSFT"])
-def test_a_list_of_symbols_is_read_however_it_is_written(tmp_path: Path, cell: str) -> None:
-    path = written(tmp_path, f"text,date,symbols\nUp,{T_S},{cell}\n")
+AS_DUMPED = ''',headline,date,stock
+0,"Chip maker lifts its outlook, shares ""pop""",2020-06-05 10:30:54-04:00,AAPL
+1,Maker's 5" screen is late,2020-06-05 11:02:10-04:00,TSLA
+2,"Two
+lines",2020-06-05 14:00:00,AAPL
+3,Holders approve the split,2020-06-05 14:35:00-04:00,BRK.B
+4.0,Market opens higher,2020-06-05 15:00:00-04:00,
+5,Dated by its day,2020-06-07,AAPL
+'''
 
-    (headline,) = load_headlines(path, "AAPL.NASDAQ", delay_ns=5)
 
-    assert headline.instrument_ids == ("AAPL.NASDAQ", "MSFT.NASDAQ")
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_dump_of_several_stocks_gives_one_its_own_headlines_and_counts_the_others(
+    tmp_path: Path, encoding: str, line_end: str
+) -> None:
+    path = tmp_path / "ratings.csv"
+    path.write_bytes(AS_DUMPED.replace("\n", line_end).encode(encoding))
+
+    headlines = load_headlines(path, "AAPL.NASDAQ", delay_ns=2)
+
+    assert [(headline.text, headline.ts_event // SECOND) for headline in headlines] == [
+        (f"Two{line_end}lines", 1_591_365_600),
+        ('Chip maker lifts its outlook, shares "pop"', 1_591_367_454),
+        ("Dated by its day", 1_591_574_400),
+    ]
+    assert [note.removeprefix("ratings.csv: ") for note in headlines.notes] == [
+        "2 of 6 times in column 'date' carry no offset and were taken as UTC, first in line 4 ('2020-06-05 14:00:00'); "
+        "--timezone names another zone.",
+        "2 of 6 headlines are on other instruments (TSLA.NASDAQ, BRK.B) and were left out.",
+        "1 of 6 headlines name no instrument and were left out, first in line 7.",
+    ]
+
+
+def test_dates_that_end_with_the_year_are_in_the_order_that_the_user_says(tmp_path: Path) -> None:
+    path = written(tmp_path, "text;date\nUp;01.02.2024 09:30\n")
+
+    (headline,) = load_headlines(path, SIM, 5, ReadOptions(timezone="UTC", date_order="day-first"))
+
+    assert headline.ts_event == T + 31 * DAY + 9 * HOUR + HOUR // 2
+    with pytest.raises(BadData, match="line 2, column 'date': expected a date whose day and month"):
+        load_headlines(path, SIM, 5)
 
 
 PLAIN = f"text,published\nUp,{T_S}\n"
@@ -218,7 +283,7 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         ("", SIM, 0, "expected at least one headline, got an empty file"),
         ("text,date\n", SIM, 0, "expected at least one headline, got only a header"),
         ("label,date\nup,1\n", SIM, 0, "one column of text (text, headline, title), got only label, date"),
-        ("text,when\nup,1\n", SIM, 0, "one column of published (published, timestamp,"),
+        ("text,when\nup,1\n", SIM, 0, "one column of published (published, published_at,"),
         ("text,title,date\na,b,1\n", SIM, 0, "one column of text (text, headline, title), got text and title"),
         ("Text,date,text\na,1,b\n", SIM, 0, "got Text and text"),
         ("text,date,time\na,1,2\n", SIM, 0, "got date and time"),
@@ -226,19 +291,20 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         (RECEIVED, SIM, 0, "expected no delay_ns, as 'received' holds times of receipt, got 0"),
         (PLAIN, None, 0, "expected a column of instruments, or an instrument_id for all headlines, got"),
         (PLAIN, "SIMUSD", 0, "expected an instrument like BTCUSDT.BINANCE, got 'SIMUSD'"),
-        (MIXED, "XYZ.SIM", 0, "expected a headline on XYZ.SIM, got headlines only on ETHUSD.SIM, SIMUSD.SIM, SIMUSD.X"),
+        (MIXED, "XYZ.SIM", 0, "expected a headline on XYZ.SIM, got headlines only on SIMUSD.SIM, ETHUSD.SIM, SIMUSD.X"),
         (MIXED, None, 0, "line 4, column 'symbol': expected instruments like BTCUSDT.BINANCE, got"),
-        (
-            MIXED.replace("SIMUSD.X", " ; "),
-            SIM,
-            0,
-            "line 5, column 'symbol': expected at least one instrument, got ' ; '",
-        ),
-        (MIXED.replace("SIMUSD.X", "(SIMUSD.X)"), SIM, 0, "line 5: expected an instrument like BTCUSDT.BINANCE"),
+        (MIXED.replace("SIMUSD.X", "['SIMUSD.X'"), SIM, 0, "line 5, column 'symbol': expected symbols such as AAPL, "),
         (PLAIN + f'"two\nlines",{T_S}\n ,{T_S}\n', SIM, 0, "line 5: expected a headline's text, got ' '"),
         (PLAIN + f"Up, and away,{T_S}\n", SIM, 0, "line 3: expected 2 cells, got 3: ['Up', ' and away'"),
         (PLAIN + "Up\n", SIM, 0, "line 3: expected 2 cells, got 1: ['Up']"),
-        (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: expected cells separated by ',', got: unexpected"),
+        (PLAIN + f'"Up" and away,{T_S}\n', SIM, 0, "line 3: expected cells separated by ',', got '\"Up\" and away,"),
+        (
+            PLAIN + f'"Up,{T_S}\nDown",{T_S}\n',
+            SIM,
+            0,
+            "line 3: expected one headline, got several rows in a quoted cell",
+        ),
+        (PLAIN + f'"Up,{T_S}\n', SIM, 0, "line 3: expected cells separated by ',', got '\"Up,"),
         (PLAIN + "Up,today\n", SIM, 0, "line 3, column 'published': expected a number, got 'today'"),
         (PLAIN + "Up,12345\n", SIM, 0, "line 3, column 'published': expected Unix seconds or milliseconds or"),
         (PLAIN + f"Up,{T_S}.5x\n", SIM, 0, "line 3, column 'published': expected a number, got '1704067200.5x'"),
@@ -259,8 +325,8 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         (f'{OBJECT}\n{{"text": "Up", "date": 1, "received": 1}}', SIM, 0, "got date, received, text"),
         (f'{{"text": null, "date": {T_S}}}', SIM, 0, "line 1, column 'text': expected a string, got None"),
         ('{"text": "Up", "date": true}', SIM, 0, "line 1, column 'date': expected a time, got True"),
-        (OBJECT[:-1] + ', "symbol": [1]}', None, 0, "column 'symbol': expected a string or a list of strings, got [1]"),
-        (OBJECT[:-1] + ', "symbol": []}', None, 0, "line 1, column 'symbol': expected at least one instrument, got ''"),
+        (OBJECT[:-1] + ', "symbol": [1]}', None, 0, "'symbol': expected a string, a list of strings or null, got [1]"),
+        (OBJECT[:-1] + ', "symbol": []}', None, 0, "expected a headline on an instrument, got headlines that name no"),
         (f'{{"text": "\\ud83d", "date": {T_S}}}', SIM, 0, "line 1: expected a headline's text in Unicode characters"),
     ],
 )
@@ -281,9 +347,9 @@ def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
     broken = tmp_path / "news.csv.gz"
     broken.write_bytes(gzip.compress(PLAIN.encode())[:-9])
 
-    with pytest.raises(BadData, match=r"news\.csv: line 3: expected UTF-8, got b'\\xfc'; convert the file"):
+    with pytest.raises(BadData, match=r"news\.csv: line 3: expected UTF-8, got b'\\xfc'; convert the file.*iconv -f"):
         load_headlines(latin, SIM, 0)
-    with pytest.raises(BadData, match=r"news\.csv\.gz: expected a gzip file, got unreadable"):
+    with pytest.raises(BadData, match=r"news\.csv\.gz: expected a readable file, got unreadable"):
         load_headlines(broken, SIM, 0)
     with pytest.raises(BadData, match=r"none\.csv: expected a file of headlines, got a path that does not exist"):
         load_headlines(tmp_path / "none.csv", SIM, 0)
