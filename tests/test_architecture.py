@@ -139,7 +139,7 @@ HOSTS = {
 EXTRAS = ("ray",)
 """What `make setup` does not install, and no host needs."""
 NEEDED_BY = {
-    "nautilus_trader": (f"{LIBRARY}.market.trades.catalog", f"{LIBRARY}.market.bars.catalog"),
+    "nautilus_trader": tuple(f"{LIBRARY}.market.{kind}.catalog" for kind in ("trades", "bars", "quotes")),
     "ray": (f"{LIBRARY}.trading.backtest.sweeps.on_ray",),
 }
 """Modules that are imported only where such a package is."""
