@@ -23,6 +23,11 @@ class FeatureSchema:
 
     An archive carries the schema it was trained on; a client compares hashes when
     it connects and refuses a model when they differ.
+
+    Raises
+    ------
+    ValueError
+        There are no columns, two of one name, or a length below 1.
     """
 
     name: str
@@ -35,6 +40,17 @@ class FeatureSchema:
     """Length of a row's time axis; None where a row is one step."""
     dtype: str = "float32"
     """Type of a value on the wire."""
+
+    def __post_init__(self) -> None:
+        if not all(isinstance(column, Column) for column in self.columns):
+            raise ValueError(f"{self.name}: expected columns as Column(name, unit), got {self.columns!r:.60}")
+        names = [column.name for column in self.columns]
+        if len(set(names)) != len(names) or not names:
+            raise ValueError(f"{self.name}: expected columns of different names, got {', '.join(names) or 'none'}")
+        if self.window < 1 or (self.time_steps is not None and self.time_steps < 1):
+            raise ValueError(
+                f"{self.name}: expected window and time_steps of at least 1, got {self.window} and {self.time_steps}"
+            )
 
     @property
     def row_shape(self) -> tuple[int, ...]:

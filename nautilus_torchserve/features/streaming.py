@@ -69,9 +69,14 @@ class InputWindows:
         Raises
         ------
         BadRow
-            It has another number of columns, or a value that is not finite.
+            It has another number of columns, or a value that is not finite, or is no sequence of numbers.
         """
-        row = np.array(values, dtype=np.float32)
+        try:
+            row = np.array(values, dtype=np.float32)
+        except (TypeError, ValueError):
+            raise BadRow(
+                f"row {self.rows}: expected {len(self.names)} numbers ({', '.join(self.names)}), got {values!r:.60}"
+            ) from None
         if row.shape != (len(self.names),):
             raise BadRow(
                 f"row {self.rows}: expected {len(self.names)} values ({', '.join(self.names)}), "

@@ -13,6 +13,10 @@ from nautilus_torchserve.market.data_files import CsvRecords, DataFile, FileRows
 
 COLUMNAR = (".parquet", ".pq", ".feather", ".arrow")
 """Suffixes of files that hold columns of typed values."""
+PARQUET, ARROW = b"PAR1", b"ARROW1"
+"""First bytes of such files, however they are named."""
+PADDED = re.compile(rb" [,;|\t\r\n\0]")
+"""A space at the end of a cell (in UTF-16: any)."""
 VALUE = re.compile(r"[-+]?\d[\d.,]*([eE][-+]?\d+)?|\d{1,4}[-./]\d{1,2}[-./]\d{1,4}\b.*|\d{8} \d{6}(\d{3})?")
 """A number or a time: what a header has none of."""
 MULTI_LEVEL = {"price", "ticker"}
@@ -53,7 +57,8 @@ def read_cells(file: DataFile, what: str) -> FileCells:
     content = file.read()
     if not content.strip():
         raise BadData(f"{file.name}: expected at least one {what}, got an empty file")
-    cells = _columnar(file, content) if file.suffix in COLUMNAR else _csv(file, content)
+    is_columnar = file.suffix in COLUMNAR or content.startswith((PARQUET, ARROW))
+    cells = _columnar(file, content) if is_columnar else _csv(file, content)
     if cells.frame.empty:
         raise BadData(f"{file.name}: expected at least one {what}, got only a header")
     return cells
@@ -84,7 +89,11 @@ def _csv(file: DataFile, content: bytes) -> FileCells:
         notes.append(f"{file.name}: is not UTF-8 and was read as Windows-1252.")
     head = [[str(cell).strip() for cell in frame.iloc[row]] for row in range(min(len(frame), 3))]
     before = int(bool(dialect.preamble))
-    rows = FileRows.of_file(CsvRecords(file, dialect.encoding, dialect.delimiter), before, len(frame))
+    records = CsvRecords(file, dialect.encoding, dialect.delimiter)
+    _refuse_short(records, content, before, frame)
+    if PADDED.search(content):
+        frame = frame.map(str.strip)
+    rows = FileRows.of_file(records, before, len(frame))
     delimiter = dialect.delimiter if dialect.delimiter != "," or b'"' in content else ""
     if any(map(VALUE.fullmatch, head[0])):
         return FileCells(file.name, frame, None, rows, delimiter, tuple(notes))
@@ -92,6 +101,22 @@ def _csv(file: DataFile, content: bytes) -> FileCells:
         header, frame, positions = _long_format(frame.iloc[3:], head)
         return FileCells(file.name, frame, header, rows.take(positions + 3), delimiter, tuple(notes))
     return FileCells(file.name, frame.iloc[1:], head[0], rows.take(slice(1, None)), delimiter, tuple(notes))
+
+
+def _refuse_short(records: CsvRecords, content: bytes, before: int, frame: pd.DataFrame) -> None:
+    """Refuse a row with fewer cells than others: one that was cut off, or whose cells are not where they belong.
+
+    pandas fills such a row with empty cells at its end, whatever is missing.
+    """
+    rows, columns = frame.shape
+    if (frame.iloc[:, -1] != "").all() or content.count(records.delimiter.encode()) == rows * (columns - 1):
+        return
+    if short := records.first_short(before, columns):
+        line, cells = short
+        raise BadData(
+            f"{records.file.name}: line {line}: expected {columns} cells as in the first line, got {cells}; "
+            "remove or complete the row, or download the file again if it was cut off"
+        )
 
 
 def _long_format(wide: pd.DataFrame, head: list[list[str]]) -> tuple[list[str], pd.DataFrame, np.ndarray]:
@@ -121,13 +146,16 @@ def _columnar(file: DataFile, content: bytes) -> FileCells:
         from pyarrow import ArrowException, feather, parquet  # a dependency of NautilusTrader, not of ours
     except ImportError:
         raise BadData(f"{file.name}: expected pyarrow to read Parquet and Feather with: pip install pyarrow") from None
-    read = feather.read_table if file.suffix in (".feather", ".arrow") else parquet.read_table
+    is_feather = content.startswith(ARROW) or (
+        file.suffix in (".feather", ".arrow") and not content.startswith(PARQUET)
+    )
     try:
-        table = read(io.BytesIO(content))
-    except (ArrowException, OSError, ValueError) as error:
-        raise BadData(f"{file.name}: expected a file as its name says, got unreadable data: {error}") from None
-    header = ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in table.column_names]
-    frame = pd.DataFrame({place: _texts(column) for place, column in enumerate(table.columns)}, dtype=object)
+        table = (feather if is_feather else parquet).read_table(io.BytesIO(content))
+        header = ["" if re.fullmatch(r"__index_level_\d+__", name) else name for name in table.column_names]
+        frame = pd.DataFrame({place: _texts(column) for place, column in enumerate(table.columns)}, dtype=object)
+    except (ArrowException, OSError, ValueError, OverflowError) as error:
+        kind = "Feather" if is_feather else "Parquet"
+        raise BadData(f"{file.name}: expected a {kind} file, got unreadable data: {error}") from None
     return FileCells(file.name, frame, header, None, ",")
 
 

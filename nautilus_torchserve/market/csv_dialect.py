@@ -5,6 +5,7 @@
 
 import csv
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ DELIMITERS = ",;\t|"
 """Delimiters that are recognised."""
 SAMPLE = 1 << 16
 """Bytes that the delimiter is derived from."""
+DECLARED = re.compile(f'"?sep=([{DELIMITERS}])"?', re.IGNORECASE)
+"""First line in which a spreadsheet names the delimiter."""
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
 
 
@@ -53,6 +56,8 @@ def detect_dialect(name: str, content: bytes) -> CsvDialect:
     text = sample.decode(encoding, "ignore")
     lines = [line for line in text.splitlines() if line.strip()]
     lines = lines if whole or len(lines) < 2 else lines[:-1]
+    if declared := DECLARED.fullmatch(lines[0] if lines else ""):
+        return CsvDialect(encoding, declared[1], lines[0])
     delimiter = max(DELIMITERS, key=lambda delimiter: _regularity(lines, delimiter))
     widths = [len(cells) for cells in csv.reader(lines[:2], delimiter=delimiter)]
     preamble = lines[0].strip() if len(widths) == 2 and widths[0] == 1 < widths[1] else ""

@@ -1,9 +1,10 @@
 """Files of market data: paths, folders, globs and the members of archives; and where their rows stand in them."""
 
 import csv
+import glob
 import gzip
 import io
-import re
+import itertools
 import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
@@ -18,6 +19,8 @@ from nautilus_torchserve.market.bad_data import BadData
 SUFFIXES = (".csv", ".txt", ".tsv", ".parquet", ".pq", ".feather", ".arrow")
 """Files of a folder or an archive that are read; each may be compressed, too."""
 COMPRESSED = (".gz", ".zip")
+GZIP = b"\x1f\x8b"
+"""First bytes of what gzip compressed, however the file is named."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,7 @@ class DataFile:
                     content = archive.read(self.member)
             else:
                 content = self.path.read_bytes()
-            is_gzip = (self.member or self.path.name).lower().endswith(".gz")
-            return gzip.decompress(content) if is_gzip else content
+            return gzip.decompress(content) if content.startswith(GZIP) else content
         except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
             raise BadData(f"{self.name}: expected a readable file, got unreadable data: {error}") from None
 
@@ -75,10 +77,8 @@ def data_files(data: Path) -> list[DataFile]:
     elif data.is_dir():
         paths = [path for path in sorted(data.iterdir()) if path.is_file() and _is_data(path.name)]
     else:
-        root = Path(data.anchor or ".")
-        is_pattern = re.search(r"[*?\[]", str(data)) is not None
-        paths = sorted(path for path in root.glob(str(data.relative_to(data.anchor)))) if is_pattern else []
-        paths = [path for path in paths if path.is_file()]
+        names = glob.glob(str(data), recursive=True)  # noqa: PTH207, that of pathlib yields hidden files, too
+        paths = [path for path in map(Path, sorted(names)) if path.is_file()]
     return [file for path in paths for file in _members(path)]
 
 
@@ -96,7 +96,12 @@ def require_files(data: Path, what: str) -> list[DataFile]:
     """
     files = data_files(data)
     if not files:
-        got = "a folder without any" if data.exists() else "a path that does not exist"
+        if data.is_dir():
+            got = "a folder without any"
+        elif data.exists():
+            got = "neither a file nor a folder"
+        else:
+            got = "a pattern that no file matches" if glob.has_magic(str(data)) else "a path that does not exist"
         raise BadData(
             f"{data}: expected a file of {what}, a folder with such files, or a NautilusTrader catalog with {what}, "
             f"got {got}"
@@ -145,21 +150,32 @@ class CsvRecords:
     """Its delimiter."""
 
     def line(self, record: int) -> int | None:
-        """Return the line of a record, both counted from 1 and 0; blank lines are no records, and a quoted cell may
-        span several lines. None if the file is no longer what it was.
-        """
-        seen, line = -1, 1
+        """Return the line of a record, counted from 1 and 0; None if the file is no longer what it was."""
         try:
-            with io.TextIOWrapper(io.BytesIO(self.file.read()), self.encoding, "replace", newline="") as text:
-                reader = csv.reader(text, delimiter=self.delimiter)
-                for cells in reader:
-                    seen += len(cells) > 1 or any(cell.strip() for cell in cells)
-                    if seen == record:
-                        return line
-                    line = reader.line_num + 1
+            return next((line for line, _ in itertools.islice(self._records(), record, None)), None)
         except (BadData, ValueError, csv.Error):
             return None
-        return None
+
+    def first_short(self, first: int, columns: int) -> tuple[int, int] | None:
+        """Return the line of the first record with fewer cells than ``columns``, and how many it has.
+
+        Parameters
+        ----------
+        first : int
+            Record to begin with.
+        """
+        records = itertools.islice(self._records(), first, None)
+        return next(((line, len(cells)) for line, cells in records if len(cells) < columns), None)
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Yield each record and its line; blank lines are no records, and a quoted cell may span several lines."""
+        line = 1
+        with io.TextIOWrapper(io.BytesIO(self.file.read()), self.encoding, "replace", newline="") as text:
+            reader = csv.reader(text, delimiter=self.delimiter)
+            for cells in reader:
+                if len(cells) > 1 or any(cell.strip() for cell in cells):
+                    yield line, cells
+                line = reader.line_num + 1
 
 
 @dataclass(frozen=True, eq=False)

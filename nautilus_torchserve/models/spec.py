@@ -14,11 +14,12 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib import import_module
+from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
 from nautilus_torchserve.bundle import BUNDLE
-from nautilus_torchserve.user_error import InvalidArgument
+from nautilus_torchserve.user_error import InvalidArgument, UserError
 
 ACTIVATIONS = ("softmax", "sigmoid")
 """Activations that are known by name."""
@@ -201,20 +202,32 @@ def load_object(path: str) -> Any:
     Raises
     ------
     InvalidArgument
-        The text has another form, or there is no such object.
+        The text has another form, or there is no such object, or its module, of the user, raises as it is imported.
     """
     module, colon, name = path.partition(":")
     if not colon or not module or not name.isidentifier():
         raise InvalidArgument(f"expected package.module:Name, got {path!r}")
     try:
         imported = load_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # a package that the module itself needs is missing
-        raise InvalidArgument(f"{path}: expected a module, got none named {error.name}") from None
+    except UserError:
+        raise
+    except Exception as error:  # whatever the module raises
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise InvalidArgument(f"{path}: expected a module, got none named {error.name}") from None
+        if module.startswith("nautilus_torchserve."):
+            raise  # a package that the library needs is missing
+        raise InvalidArgument(f"{path}: {_place(error)}: {type(error).__name__}: {error}") from error
     if not hasattr(imported, name):
         raise InvalidArgument(f"{path}: expected an object of {module}, got none named {name}")
     return getattr(imported, name)
+
+
+def _place(error: Exception) -> str:
+    """Return file and line that raised."""
+    if isinstance(error, SyntaxError):
+        return f"{error.filename}:{error.lineno}"
+    frame = extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def load_module(name: str) -> ModuleType:

@@ -154,8 +154,8 @@ def test_a_dataclass_is_an_option_of_each_field(arguments: list[str], received: 
     assert CliRunner().invoke(app, ["ES"]).exit_code == 2  # --venue has no default
 
 
-INTERNAL = {"NoAnswer", "_NoRequestError"}
-"""Exceptions that never leave the module that raises them."""
+INTERNAL = {"BadRow", "NoAnswer", "_NoRequestError"}
+"""Exceptions that their callers turn into a `UserError`, or that never leave the module that raises them."""
 BASES = {"UserError", "InvalidArgument"}
 
 

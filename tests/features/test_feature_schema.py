@@ -42,3 +42,18 @@ def test_a_schema_survives_json(schema: FeatureSchema) -> None:
 def test_row_shape_has_a_time_axis_only_where_there_are_steps() -> None:
     assert SCHEMA.row_shape == (60, 2)
     assert replace(SCHEMA, time_steps=None).row_shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"columns": ("open", "close")}, r"bars/1: expected columns as Column.name, unit., got \('open', 'close'\)"),
+        ({"columns": ()}, "bars/1: expected columns of different names, got none"),
+        ({"columns": (Column("open", "1"), Column("open", "bps"))}, "different names, got open, open"),
+        ({"window": 0}, "expected window and time_steps of at least 1, got 0 and 60"),
+        ({"time_steps": 0}, "expected window and time_steps of at least 1, got 60 and 0"),
+    ],
+)
+def test_a_schema_that_describes_no_row_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(SCHEMA, **changes)

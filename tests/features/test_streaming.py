@@ -49,6 +49,8 @@ def test_inputs_do_not_change_with_the_array_that_they_came_from() -> None:
     [
         ((1.0,), r"row 0: expected 2 values \(first, second\), got an array of shape \[1\]"),
         (1.0, r"row 0: expected 2 values \(first, second\), got an array of shape \[\]"),
+        (("up", 1.0), r"row 0: expected 2 numbers \(first, second\), got \('up', 1.0\)"),
+        ({"first": 1.0, "second": 2.0}, "row 0: expected 2 numbers .*, got {'first': 1.0"),
         ((1.0, float("nan")), "row 0: expected finite values, got nan in second"),
         ((1e300, 0.0), "row 0: expected finite values, got inf in first"),
     ],

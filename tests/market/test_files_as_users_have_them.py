@@ -132,6 +132,10 @@ BAR_CASES = {
         None,
         ("not UTF-8 and was read as Windows-1252", "carry no offset"),
     ),
+    "a spreadsheet's first line": Case(
+        "acme.csv", "sep=;\n" + (HEADER + minutes()).replace(",", ";"), 3, "ACME.FILE", None, ("before the header",)
+    ),
+    "spaces around cells": Case("acme.csv", (HEADER + minutes()).replace(",", " , "), 3, "ACME.FILE"),
     "UTF-16 with tabs": Case("dax.csv", (HEADER + minutes()).replace(",", "\t").encode("utf-16"), 3, "DAX.FILE"),
     "times of day in a column": Case(
         "ES.csv",
@@ -317,7 +321,23 @@ REFUSED = {
         {},
         r"line 4: expected one row for a time .remove the wrong one., got time 2024-01-01T00:01:00Z .* than line 3",
     ),
-    "a line that is no bar": (HEADER + minutes(2) + "nonsense\n", {}, "line 4, column 'timestamp': expected a number"),
+    "a line that is no bar": (
+        HEADER + minutes(2) + "nonsense,1,1,1,1,7\n",
+        {},
+        "line 4, column 'timestamp': expected a number",
+    ),
+    "a time to come": (
+        HEADER + minutes(2) + minutes(1, start=4_000_000_000),
+        {},
+        "line 4, column 'timestamp': expected a time of the past, got '4000000000'",
+    ),
+    "a row that was cut off": (
+        "time,open,high,low,close,volume,count\n"
+        + 2 * f"{S},1.5,1.75,1.25,1.5,7,3\n"
+        + f"{S + 60},1.5,1.75,1.25,1.5,7",
+        {},
+        "line 4: expected 7 cells as in the first line, got 6; .* download the file again",
+    ),
     "binary data": (b"\x00\x01\x02" * 9, {}, "expected a text file or Parquet, got binary data"),
     "a crash that nobody vouched for": (
         HEADER + minutes(2) + f"{S + 120},0.1,0.1,0.1,0.1,7\n",

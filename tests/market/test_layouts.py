@@ -254,6 +254,10 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
     (tmp_path / "mixed" / f"{names[0]}.gz").write_bytes(gzip.compress(days[0].encode()))
     (tmp_path / "mixed" / names[1]).write_text(days[1])
     (tmp_path / "mixed" / f"{names[1]}.CHECKSUM").write_text("x")
+    (plain / ".BTCUSDT-trades.csv").write_text("x")
+    (tmp_path / "renamed").mkdir()
+    (tmp_path / "renamed" / names[0]).write_bytes(gzip.compress(days[0].encode()))
+    (tmp_path / "renamed" / f"{names[1]}.gz").write_text(days[1])
 
     expected = load_files(plain).sha256
 
@@ -268,6 +272,8 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
         dumps,
         dumps / "both.zip",
         tmp_path / "mixed",
+        tmp_path / "renamed",
+        plain / "*",
         plain / "BTCUSDT-trades-*.csv",
         tmp_path / "pla*/BTC*.csv",
     ):
@@ -320,9 +326,13 @@ def test_columnar_files_have_the_same_columns(tmp_path: Path, suffix: str) -> No
     csv = tmp_path / "acme.csv"
     csv.write_text(SAMPLES["bars"][1])
 
+    renamed = tmp_path / "renamed" / "acme.csv"
+    renamed.parent.mkdir()
+    renamed.write_bytes(path.read_bytes())
+
     bars = load_bar_files(path)
 
-    assert bars.sha256 == load_bar_files(csv).sha256
+    assert bars.sha256 == load_bar_files(csv).sha256 == load_bar_files(renamed).sha256
     assert bars.notes == (
         f"acme{suffix}: 1 of 8 numbers in open, high, low, close had the noise of binary floats and "
         "were rounded to 15 digits.",

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from dataclasses import asdict, fields
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -89,11 +90,19 @@ def test_unknown_spec_is_refused(name: str, message: str) -> None:
         spec_of(name)
 
 
-def test_missing_dependency_of_a_named_module_is_reported_as_it_is(
-    tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import package_that_nobody_has\n", "ModuleNotFoundError: No module named 'package_that_nobody_has'"),
+        ("class Features(\n", "SyntaxError: '[(]' was never closed"),
+        ("1 / 0\n", "ZeroDivisionError: division by zero"),
+    ],
+)
+def test_a_module_of_the_user_that_cannot_be_imported_is_named_with_its_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
 ) -> None:
-    (tmp_path / "needs_missing.py").write_text("import package_that_nobody_has\n")
+    (tmp_path / "not_importable.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
 
-    with pytest.raises(ModuleNotFoundError, match="package_that_nobody_has"):
-        load_object("needs_missing:anything")
+    with pytest.raises(InvalidArgument, match=rf"^not_importable:Features: .*not_importable\.py:1: {message}"):
+        load_object("not_importable:Features")

@@ -1,6 +1,7 @@
 """A market data file as a table whose columns are known by what they mean."""
 
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
@@ -16,6 +17,7 @@ from nautilus_torchserve.market.decimal_marks import decimal_mark, with_point
 from nautilus_torchserve.market.decimals import parse_decimals, without_float_noise
 from nautilus_torchserve.market.layouts.layout import Layout, recognise_header, recognise_row
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
+from nautilus_torchserve.market.local_time import DAY_NS
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 
 SUFFIXES = re.compile(r"(\.(csv|txt|tsv|gz|zip|parquet|pq|feather|arrow))+$", re.IGNORECASE)
@@ -55,10 +57,16 @@ class MarketTable(Table):
         """Return a column of times; those without an offset are of ``read.timezone``, else of the layout's zone."""
         column = self.columns[field]
         if is_unix(self.frame[column].iloc[0]):
-            return Times(self.unix_times(column, self.layout.units), None, None)
-        order = read.date_order or ("day-first" if self.layout.day_first else None)
-        zone = read.timezone or self.layout.timezone
-        return self.times(column, EXAMPLE_TIME, zone, distinct=distinct, date_order=order)
+            times = Times(self.unix_times(column, self.layout.units), None, None)
+        else:
+            order = read.date_order or ("day-first" if self.layout.day_first else None)
+            zone = read.timezone or self.layout.timezone
+            times = self.times(column, EXAMPLE_TIME, zone, distinct=distinct, date_order=order)
+        late = times.utc_ns > time.time_ns() + DAY_NS  # a day: zones, and the bar of today
+        if late.any():
+            remedy = "correct it, or this machine's clock"
+            raise self.refusal(column)(int(late.argmax()), "a time of the past", remedy)
+        return times
 
     def decimals(self, fields: Sequence[str]) -> tuple[list[NDArray[np.int64]], int, str | None]:
         """Return columns of numbers in the same steps, each int64 [n], the decimals of a step, and a note on rounding.

@@ -13,7 +13,7 @@ from nautilus_torchserve.inference.model_files import WEIGHTS
 from nautilus_torchserve.inference.text_model import TOKENIZER
 from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.training.artefacts.written import Written
-from nautilus_torchserve.training.sentiment.backbone import BadBackbone, find_backbone, load_pretrained
+from nautilus_torchserve.training.sentiment.backbone import CONFIG, BadBackbone, find_backbone, load_pretrained
 
 TEXT_CLASSIFIER = "nautilus_torchserve.inference.models.text_classifier:TextClassifier"
 _HEAD = "ForSequenceClassification"
@@ -52,6 +52,8 @@ def write_text_classifier(path: Path, folder: Path, spec: ModelSpec | None, chan
     (folder / TOKENIZER).write_text(backbone.tokenizer, encoding="utf-8")
     labels = encoder.config.id2label
     problem = encoder.config.problem_type or ("single_label_classification" if len(labels) > 1 else "regression")
+    if problem not in _ACTIVATIONS:
+        raise BadBackbone(f"{path / CONFIG}: expected problem_type {', '.join(_ACTIVATIONS)}, got {problem!r:.60}")
     return Written(
         {"module": sequence_classifier.__name__, "config": config},
         files=(TOKENIZER,),

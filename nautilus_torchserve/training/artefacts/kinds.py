@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import save_file
@@ -24,6 +24,7 @@ from nautilus_torchserve.training.artefacts.state_dict import (
     fit_weights,
     is_safetensors,
     read_weights,
+    refuse_damaged,
 )
 from nautilus_torchserve.training.artefacts.written import Written
 from nautilus_torchserve.user_error import InvalidArgument
@@ -58,7 +59,12 @@ def recognise(path: Path) -> ArtefactKind:
         if kind.matches(path):
             return kind
     names = ", ".join(kind.name for kind in ARTEFACTS)
-    raise InvalidArgument(f"{path}: expected one of {names}, got another {'folder' if path.is_dir() else 'file'}")
+    got = f"another {'folder' if path.is_dir() else 'file'}"
+    if path.is_file():
+        with path.open("rb") as file:
+            if file.read(2) == b"PK" and not is_zipfile(path):
+                got = "the beginning of a zip file"
+    raise InvalidArgument(f"{path}: expected one of {names}, got {got}")
 
 
 def _members(path: Path) -> list[str]:
@@ -102,6 +108,7 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _write_program(program: str, file: str, path: Path, folder: Path, spec: ModelSpec | None, changes: Any) -> Written:
+    refuse_damaged(path)
     beside = {path.with_name(form.format(name=path.name, stem=path.stem)) for form in _EXTERNAL if program == "onnx"}
     external = sorted(other for other in beside if other.is_file())
     name = path.name if external else file  # the program names its external files, which may begin with its own name

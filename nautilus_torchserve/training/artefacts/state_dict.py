@@ -6,6 +6,8 @@ import pathlib
 import pickle
 import re
 import warnings
+import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -90,14 +92,38 @@ def is_safetensors(path: Path) -> bool:
         return path.suffix == ".safetensors" or file.read(9)[8:] == b"{"
 
 
+def refuse_damaged(path: Path) -> None:
+    """Compare a zip file's contents with their checksums, which torch does not: a damaged weight is another number.
+
+    Raises
+    ------
+    BadWeights
+        One differs, or cannot be read. A file that is no zip file has no checksums and passes.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
+        damaged = f"{error}"
+    if damaged is not None:
+        raise BadWeights(
+            f"{path}: expected contents with their checksums, got another one in {damaged:.100}: the file is damaged, "
+            "copy or save it again"
+        )
+
+
 def read_checkpoint(path: Path) -> Any:
     """Read what `torch.save` wrote, as far as that takes no code.
 
     Raises
     ------
     BadWeights
-        It was written by something else, or has objects that only code could restore: nothing of it was run.
+        It was written by something else, or is damaged, or has objects that only code could restore: nothing of it
+        was run.
     """
+    refuse_damaged(path)
     try:
         with torch.serialization.safe_globals(_INERT), warnings.catch_warnings(action="ignore"):
             return torch.load(path, map_location="cpu", weights_only=True)

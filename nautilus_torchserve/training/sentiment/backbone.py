@@ -145,10 +145,11 @@ def load_pretrained(backbone: Backbone, kind: str) -> Any:
             config=config,
             state_dict={names[name]: value for name, value in read.items()},
             output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
     except BadWeights as error:
         raise BadBackbone(f"{error}") from None
-    except (OSError, ValueError, RuntimeError, TypeError, AttributeError, ImportError) as error:
+    except Exception as error:  # whatever a configuration makes transformers raise
         message = " ".join(str(error).split())
         raise BadBackbone(f"{backbone.folder}: expected a model that transformers reads, got {message:.300}") from error
     finally:
@@ -158,6 +159,12 @@ def load_pretrained(backbone: Backbone, kind: str) -> Any:
     lacking = sorted(name for name in loading["missing_keys"] if not name.startswith("pooler."))
     if lacking:
         raise BadBackbone(f"{backbone.weights}: expected all weights of the model, got none for {few(lacking)}")
+    if other := sorted(loading["mismatched_keys"]):
+        name, given, expected = other[0]
+        raise BadBackbone(
+            f"{backbone.weights}: expected {name} of shape {list(expected)}, as {CONFIG} describes the model, got "
+            f"{list(given)} ({len(other)} with other shapes)"
+        )
     return model.float().eval()
 
 

@@ -92,5 +92,6 @@ def _refuse_missing_class(source: str, train: Part, labels: LabelConfig) -> None
         counted = ", ".join(f"{count} {name}" for name, count in zip(CLASSES, counts, strict=True))
         raise BadData(
             f"{source}: expected every class in the training part, got {counted} "
-            f"at horizon {labels.horizon} and cost {labels.cost_bps:g} bps"
+            f"at horizon {labels.horizon} and cost {labels.cost_bps:g} bps; "
+            "choose a longer horizon (--label-trades), a lower cost (--cost-bps), or more trades"
         )

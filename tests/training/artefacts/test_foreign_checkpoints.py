@@ -234,6 +234,19 @@ def garbage(name: str, content: bytes) -> Callable[..., Path]:
     return write
 
 
+def damaged(write: Callable[..., Path]) -> Callable[..., Path]:
+    """One bit of a weight differs."""
+
+    def rewrite(network: nn.Module, folder: Path) -> Path:
+        path, weight = write(network, folder), network.state_dict()["hidden.weight"].numpy().tobytes()
+        content = bytearray(path.read_bytes())
+        content[content.index(weight)] ^= 1
+        path.write_bytes(content)
+        return path
+
+    return rewrite
+
+
 class Noisy(nn.Module):
     def forward(self, rows: torch.Tensor) -> torch.Tensor:
         return nn.functional.dropout(rows, 0.5, training=True)[:, :3]
@@ -296,6 +309,13 @@ REFUSED: dict[str, tuple[Callable[..., Path], Interface, str]] = {
         "expected one of torch.export, torchscript, onnx, hugging face, weights",
     ),
     "empty": (garbage("model.pt", b""), BY_SPEC, "expected one of torch.export"),
+    "half a zip file": (garbage("model.pt", b"PK\x03\x04"), BY_SPEC, "got the beginning of a zip file"),
+    "a damaged weight": (damaged(resaved(dict)), BY_SPEC, r"got another one in .*/data/\d+: the file is damaged"),
+    "a damaged weight of a program": (
+        damaged(torchscript(lambda network: torch.jit.trace(network, torch.zeros(1, 4)))),
+        BY_NAMES,
+        "the file is damaged",
+    ),
     "half a file": (garbage("model.pkl", b"\x80\x02}q"), BY_SPEC, r"expected a file that torch\.save wrote"),
     "number of outputs": (
         torchscript(lambda network: torch.jit.trace(network, torch.zeros(1, 4))),

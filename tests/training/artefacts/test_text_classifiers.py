@@ -144,12 +144,27 @@ def without_head(folder: Path, tmp_path: Path) -> Path:
             "expected a model that transformers reads, got .*of-my-own",
         ),
         (
+            lambda folder, tmp_path: with_config(folder, tmp_path, hidden_act="of-my-own"),
+            AS_NAMED,
+            "expected a model that transformers reads, got 'of-my-own'",
+        ),
+        (
+            lambda folder, tmp_path: with_config(folder, tmp_path, id2label={"0": "up", "1": "down"}),
+            AS_NAMED,
+            r"expected classifier\.bias of shape \[2\], as config\.json describes the model, got \[3\]",
+        ),
+        (
+            lambda folder, tmp_path: with_config(folder, tmp_path, problem_type="ranking"),
+            AS_NAMED,
+            "config.json: expected problem_type single_label_classification, .*, got 'ranking'",
+        ),
+        (
             lambda folder, tmp_path: folder,
             Interface("finbert", outputs=("up", "down", "flat")),
             "expected outputs positive, negative, neutral, as its config.json names them, got up, down, flat",
         ),
     ],
-    ids=["no head", "an encoder", "a model of its own", "other names"],
+    ids=["no head", "an encoder", "a model of its own", "an activation", "labels", "a problem", "other names"],
 )
 def test_a_folder_that_cannot_be_served_is_refused_in_one_sentence(
     folder: Path, tmp_path: Path, change: Callable[..., Path], interface: Interface, message: str
