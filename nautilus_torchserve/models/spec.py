@@ -80,9 +80,8 @@ class FeatureSet:
     schema: str
     """The `FeatureSchema`, or a function that returns it and has a default for each parameter."""
     streaming: str | None = None
-    """Class that is given the data one by one and returns rows, see `features.streaming.StreamingFeatures`; built-in
-    models have actors of their own, which know how to use theirs. None where inputs are not computed from market
-    data."""
+    """Class that is given the data one by one and returns rows, see `features.streaming.StreamingFeatures`; those of
+    built-in models are fed by actors of their own. None where inputs are not computed from market data."""
     vectorised: str | None = None
     """Function over arrays that returns the rows of ``streaming`` bit for bit; None: ``streaming`` runs over arrays."""
     warm_up: int = 0

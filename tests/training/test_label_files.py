@@ -73,7 +73,7 @@ FILES: dict[str, tuple[str | bytes, str | None]] = {
 @pytest.mark.parametrize("name", FILES)
 def test_file_is_read_as_its_author_means_it(tmp_path: Path, name: str) -> None:
     content, label_map = FILES[name]
-    path = tmp_path / "theirs.csv.gz"
+    path = tmp_path / "other.csv.gz"
     path.write_bytes(gzip.compress(content.encode() if isinstance(content, str) else content))
 
     sentences = load_labelled(path, None if label_map is None else parse_label_map(label_map))

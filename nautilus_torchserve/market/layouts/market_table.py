@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 
 class OtherInstrument(BadData):
-    """A file is of another instrument than the one that was asked for."""
+    """A file is of another instrument than the requested one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +166,7 @@ def _forced(layouts: Sequence[Layout], name: str | None) -> Sequence[Layout]:
 
 
 def read_parts(files: Sequence[DataFile], read_file: Callable[[DataFile], T]) -> list[T]:
-    """Read files, without those of another instrument than the one asked for.
+    """Read files, without those of another instrument than the requested one.
 
     Raises
     ------

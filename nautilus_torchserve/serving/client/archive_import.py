@@ -47,7 +47,7 @@ TRUSTED = WORKSPACE / "trusted_keys"
 _numbers = itertools.count()
 _log = logging.getLogger(__name__)
 _warned: set[Path] = set()
-"""Archives of which this process has said that nobody who is trusted has signed them."""
+"""Archives without a trusted signature that this process has warned of."""
 # As in a worker, see `inference`: before this process's first matrix product, or its bits may differ from a worker's.
 os.environ.setdefault("MKL_CBWR", "AUTO,STRICT")
 
