@@ -266,6 +266,7 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
     with pytest.raises(BadData, match=r"one instrument, got BTCUSDT\.BINANCE, ETHUSDT\.BINANCE; name one"):
         load_files(plain)
     assert load_files(plain, "BTCUSDT.BINANCE").sha256 == expected
+    assert load_files(plain / "*", "BTCUSDT.BINANCE").sha256 == expected
     with pytest.raises(BadData, match=r"expected trades of SOLUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
         load_files(plain, "SOLUSDT.BINANCE")
     for data in (
@@ -273,7 +274,6 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
         dumps / "both.zip",
         tmp_path / "mixed",
         tmp_path / "renamed",
-        plain / "*",
         plain / "BTCUSDT-trades-*.csv",
         tmp_path / "pla*/BTC*.csv",
     ):

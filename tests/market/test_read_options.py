@@ -39,7 +39,7 @@ def ns(moment: datetime) -> int:
 @settings(max_examples=40, deadline=None)
 @given(
     zone=st.sampled_from(ZONES),
-    year=st.integers(2001, 2030),
+    year=st.integers(2001, 2025),  # times to come are refused
     month=st.sampled_from([3, 4, 10, 11]),
     hours=st.integers(0, 24 * 28),
     step_minutes=st.sampled_from([10, 15, 30, 60]),
