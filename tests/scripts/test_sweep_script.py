@@ -22,7 +22,7 @@ SCRIPT = "scripts/sweep.py"
         (("tick",), 2, "--set"),
         (("tick", "--set", "latency=1ms", "--url", "http://127.0.0.1:9", "--trades", "100"), 1, "Could not connect"),
         (("tick", "--set", "latency=1ms", "--url", "mar:nowhere.mar", "--trades", "100"), 1, "nowhere.mar"),
-        (("tick", "--set", "latency=1ms", "--data", "nowhere.csv"), 1, "nowhere.csv: expected a CSV file"),
+        (("tick", "--set", "latency=1ms", "--data", "nowhere.csv"), 1, "nowhere.csv: expected a file of trades"),
         (("price", "--set", "latency=1ms", "--data", "nowhere.csv"), 1, "nowhere.csv"),
     ],
 )
