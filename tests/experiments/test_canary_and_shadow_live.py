@@ -51,7 +51,7 @@ SETTINGS = CanarySettings(
     look_s=0.1,
     settle_s=1.0,
     leave_s=10.0,
-    gates=GateLimits(p99_add_ms=8.0),
+    gates=GateLimits(p99_add_ms=1000.0),  # but where latency is what is tested: others share the machine
     limits=Limits(latency_requests=30, latency_add_ms=1000.0, watch_s=0.3, drain_s=0.5),
 )
 
@@ -171,9 +171,10 @@ def test_worse_challenger_goes_by_itself_and_no_request_fails(
 ) -> None:
     baseline = target.manager().default_version("tick")
     assert baseline is not None
+    settings = replace(SETTINGS, gates=GateLimits(p99_add_ms=8.0)) if gate == "p99 latency" else SETTINGS
 
     with strategies(target, store, rows) as seen:
-        report = canary(target, store, "tick", challenger, SETTINGS)
+        report = canary(target, store, "tick", challenger, settings)
         serves_on(target, seen, baseline)
 
     assert (report.ok, report.failed_at, report.outcome) == (False, "25 %", "undone"), report.as_text()
