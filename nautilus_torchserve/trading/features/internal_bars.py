@@ -107,6 +107,8 @@ class InternalBars:
                 if by_events is None
                 else by_events(instrument, bar_type, on_bar)
             )
+            if by_events is None and hasattr(aggregator, "start_timer"):
+                aggregator.start_timer()  # recent versions of NautilusTrader leave it to the engine
             event_class = TradeTick if bar_type.spec.price_type == PriceType.LAST else QuoteTick
             self._aggregators.setdefault((event_class, bar_type.instrument_id), []).append(aggregator)
 
