@@ -7,7 +7,7 @@ import pytest
 
 from support import PROJECT
 
-CALLS = 1000
+CALLS = 700
 
 
 @pytest.mark.slow
