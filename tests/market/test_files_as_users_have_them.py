@@ -339,7 +339,7 @@ REFUSED = {
         "line 4: expected 7 cells as in the first line, got 6; .* download the file again",
     ),
     "binary data": (b"\x00\x01\x02" * 9, {}, "expected a text file or Parquet, got binary data"),
-    "a crash that nobody vouched for": (
+    "a crash without --allow-jumps": (
         HEADER + minutes(2) + f"{S + 120},0.1,0.1,0.1,0.1,7\n",
         {},
         "pass --allow-jumps",

@@ -193,7 +193,7 @@ def choose_instrument(table: MarketTable, instrument_id: str | None) -> tuple[Ma
     Raises
     ------
     BadData
-        Nobody says which instrument this is, there are several, or the user named another.
+        Neither the file nor an option names the instrument, there are several, or the option names another.
     """
     layout, given = table.layout, None if instrument_id is None else split_id(instrument_id)
     is_named = layout.matches_name(table.name)

@@ -43,7 +43,7 @@ _EXACT = Context(prec=50)
 Kind = Literal["funding", "borrow"]
 
 
-class Due(NamedTuple):
+class ScheduledCharge(NamedTuple):
     """A rate that is charged at a time, if a position is held."""
 
     ts_ns: int
@@ -69,7 +69,7 @@ class Charge(NamedTuple):
     """In settlement currency; negative where the position was paid."""
 
 
-def charge(due: Due, position: Decimal, value: Callable[[Decimal], Decimal]) -> Charge | None:
+def charge(due: ScheduledCharge, position: Decimal, value: Callable[[Decimal], Decimal]) -> Charge | None:
     """Return what a position costs at a due time; None for a position that pays nothing.
 
     Longs pay funding where the rate is positive, and shorts receive it; only shorts pay interest.
@@ -93,7 +93,7 @@ class Schedule:
     """All times at which one instrument's position may be charged."""
 
     kind: Kind
-    dues: Sequence[Due]
+    dues: Sequence[ScheduledCharge]
     """In order of time."""
     notes: tuple[str, ...]
     """Where the rates are from, what is missing, and how they are charged, a sentence each."""
@@ -174,7 +174,9 @@ def _funding_of(mark: Marks, rates: Rates) -> Schedule:
             f"of {mark.instrument_id}, got {len(rates):,} from {utc_text(rates.ts_ns[0])} to "
             f"{utc_text(rates.ts_ns[-1])}; give the rates of that period"
         )
-    dues = [Due(ts_ns := int(rates.ts_ns[row]), "funding", rates.rates[row], mark.at(ts_ns)) for row in rows]
+    dues = [
+        ScheduledCharge(ts_ns := int(rates.ts_ns[row]), "funding", rates.rates[row], mark.at(ts_ns)) for row in rows
+    ]
     notes = [
         f"Funding is charged at the {len(dues):,} times of {rates.source} in the run's period, on the position held "
         "just before, at the last price known then; longs pay where the rate is positive."
@@ -219,7 +221,7 @@ def _borrow_of(mark: Marks, rates: Rates) -> Schedule:
     with localcontext(_EXACT):
         for ts_ns in range(-(-first_ns // step_ns) * step_ns, last_ns + 1, step_ns):
             annual = rates.rates[bisect_right(times, ts_ns) - 1]
-            dues.append(Due(ts_ns, "borrow", annual * hours / YEAR_HOURS, mark.at(ts_ns)))
+            dues.append(ScheduledCharge(ts_ns, "borrow", annual * hours / YEAR_HOURS, mark.at(ts_ns)))
     when = "each full hour" if is_crypto else "midnight of each day"
     note = (
         f"Borrowing is charged on a short position held at {when} (UTC), at the last price known then: {hours}/"

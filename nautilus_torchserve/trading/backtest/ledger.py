@@ -21,7 +21,7 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.model.objects import Currency
 
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.trading.backtest.carry import Charge, Due, charge
+from nautilus_torchserve.trading.backtest.carry import Charge, ScheduledCharge, charge
 
 _EXACT = Context(prec=50)
 _ZERO = Decimal(0)
@@ -173,7 +173,7 @@ class Ledger:
         """Signed size held."""
         self.gain = _ZERO
         """Profit so far after fees, the position valued at the last fill's price."""
-        self.dues: deque[Due] = deque()
+        self.dues: deque[ScheduledCharge] = deque()
         """Rates that positions are still to be charged with, in order of time."""
         self.charges: list[Charge] = []
         """Funding and interest so far, which neither ``gain`` nor the round trips include."""

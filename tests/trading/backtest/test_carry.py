@@ -19,7 +19,7 @@ from test_ledger import Deal, filled, price_of, quantity_of, value
 from nautilus_torchserve.cli.sweep_console import result_table
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
-from nautilus_torchserve.trading.backtest.carry import Due, Marks, Schedule, schedules
+from nautilus_torchserve.trading.backtest.carry import Marks, Schedule, ScheduledCharge, schedules
 from nautilus_torchserve.trading.backtest.engine import built, run_config
 from nautilus_torchserve.trading.backtest.ledger import Ledger, account_currency
 from nautilus_torchserve.trading.backtest.recorder import Recorder
@@ -48,7 +48,9 @@ def test_charges_are_rate_times_value_of_what_was_held_before(
     """A fill at the time of a charge is not charged yet; each deal is filled at its number's nanosecond."""
     instrument, ledger = CONTRACTS[kind], Ledger(CONTRACTS[kind])
     dues = sorted(
-        Due(ts_ns, due_kind, Decimal(rate if due_kind == "funding" else abs(rate)) / 10_000, Decimal(price) / 2)  # type: ignore[arg-type]
+        ScheduledCharge(
+            ts_ns, due_kind, Decimal(rate if due_kind == "funding" else abs(rate)) / 10_000, Decimal(price) / 2
+        )  # type: ignore[arg-type]
         for ts_ns, due_kind, rate, price in terms
     )
     ledger.dues.extend(dues)
@@ -85,7 +87,7 @@ def test_engine_account_is_charged_as_the_ledger_is(kind: str) -> None:
     instrument = CONTRACTS[kind]
     sizes = [size for _ in range(QUOTES // 6) for size in (3, -1, -2, -3, 1, 2)]
     dues = [
-        Due(START + number * SECOND + 1, "funding", Decimal(number - 40) / 10_000, Decimal(15_000 + number))
+        ScheduledCharge(START + number * SECOND + 1, "funding", Decimal(number - 40) / 10_000, Decimal(15_000 + number))
         for number in range(QUOTES - 1)
     ]
 

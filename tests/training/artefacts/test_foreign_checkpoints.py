@@ -19,7 +19,6 @@ from model_defs.tick_classifier import TickClassifier, TickClassifierConfig
 from nautilus_torchserve.inference.model import load_model
 from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Network, Output
 from nautilus_torchserve.training.artefacts.run import Interface, write_artefact_run
-from nautilus_torchserve.training.artefacts.state_dict import BadWeights, fit_weights
 from nautilus_torchserve.user_error import UserError
 
 SPEC = ModelSpec(
@@ -373,36 +372,3 @@ def test_a_file_that_cannot_be_served_is_refused_in_one_sentence_and_nothing_of_
     assert "\n" not in str(refusal.value)
     assert len(str(refusal.value)) < 600
     assert not (source / "RAN").exists()
-
-
-@pytest.mark.parametrize(
-    "names",
-    [
-        ("0.weight", "2.weight"),
-        ("layers.module.0.weight", "layers._orig_mod.2.weight"),
-        ("trainer.policy.layers.0.weight", "trainer.policy.layers.2.weight"),
-    ],
-)
-def test_weights_are_matched_by_what_their_names_have_in_common(names: tuple[str, ...]) -> None:
-    weights = {name: torch.tensor([float(at)]) for at, name in enumerate(names)}
-    expected = {"layers.0.weight": torch.zeros(1), "layers.2.weight": torch.zeros(1)}
-
-    fitted = fit_weights(weights, expected, Path("weights.pt"))
-
-    assert {name: value.item() for name, value in fitted.items()} == {"layers.0.weight": 0.0, "layers.2.weight": 1.0}
-
-
-@pytest.mark.parametrize(
-    ("names", "message"),
-    [
-        (("0.weight",), r"expected layers\.2\.weight, which the network has, got none"),
-        (("0.weight", "2.weight", "4.weight"), r"expected the weights of the network alone, got also 4\.weight"),
-        (("a.0.weight", "b.2.weight"), r"got none; it has a\.0\.weight, b\.2\.weight"),
-        (("student.layers.0.weight", "student.layers.2.weight", "teacher.layers.0.weight"), r"got also teacher"),
-    ],
-)
-def test_weights_of_another_network_are_refused_by_name(names: tuple[str, ...], message: str) -> None:
-    expected = {"layers.0.weight": torch.zeros(1), "layers.2.weight": torch.zeros(1)}
-
-    with pytest.raises(BadWeights, match=message):
-        fit_weights({name: torch.zeros(1) for name in names}, expected, Path("weights.pt"))

@@ -38,7 +38,7 @@ def price_of(data: TradeTick | Bar | QuoteTick) -> float:
 
 
 class Moves:
-    """Move of the predicted instrument since its last datum, and of all other data since theirs."""
+    """Move of the predicted instrument since its last datum, and the same of all other data."""
 
     def __init__(self, instrument_ids: Sequence[InstrumentId]) -> None:
         self.own = instrument_ids[0]
