@@ -18,9 +18,10 @@ from nautilus_torchserve.trading.backtest.run import run_backtest
 from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes, with_quotes
 from nautilus_torchserve.trading.backtest.tick.settings import BacktestSettings
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
+from support import PROJECT
 
 MS = 10**6
-DATA = Path("/work/shared/data")
+DATA = PROJECT.parent / "shared/data"
 
 
 def quotes_around(trades: Trades, first: int = 0, stop: int | None = None) -> Quotes:
