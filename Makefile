@@ -20,7 +20,7 @@ MAKE_VENV := PYTHON='$(PYTHON)' sh deploy/make_venv.sh .venv 3.11 3.12 3.13
 .venv/installed: pyproject.toml setup.cfg setup.py constraints.txt
 	@$(MAKE_VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
-		-c constraints.txt -e '.[trade,server,train,onnx,bench,dev]'
+		-c constraints.txt -e '.[trade,server,train,onnx,dbn,bench,dev]'
 	@touch $@
 
 .venv/ray: .venv/installed
