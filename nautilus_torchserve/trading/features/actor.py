@@ -11,10 +11,10 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.models.table import spec_of
-from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
-from nautilus_torchserve.trading.features.subscription import Subscription, source_of, subscription_of
+from nautilus_torchserve.trading.features.subscription import Subscription, source_of, subscription_of, subscriptions_of
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.messages import PredictionRequest
 from nautilus_torchserve.trading.inference.row_actor import RowActor
@@ -44,6 +44,14 @@ class FeatureActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         names = [str(instrument_id) for instrument_id in self.instrument_ids]
         expect(bool(names), "instrument_ids of at least 1 instrument, got none")
         expect(len(set(names)) == len(names), f"instrument_ids of different instruments, got {', '.join(names)}")
+        if self.warm_up_ns:
+            sources = map(source_of, subscriptions_of(spec_of(self.spec).features, self.instrument_ids))
+            kinds = {source.kind for source in sources}
+            expect(  # history of several kinds could not be put into the order of its receipt
+                len(kinds) == 1 and kinds <= {"trades", "quotes", "bars"},
+                "warm_up_ns of 0 for features of anything but trades, quotes or EXTERNAL bars alone, and bars of them, "
+                f"got {self.warm_up_ns}: the others are filled from the stream",
+            )
 
     def feature_schema(self) -> FeatureSchema:
         return load_schema(spec_of(self.spec).features)
@@ -92,7 +100,7 @@ class FeatureActor(RowActor):
         if since is None:
             self._warm_start.is_over = True
             return
-        for kind, instrument_id, bar_type, _ in self._checked_history():
+        for kind, instrument_id, bar_type, _ in self._sources:
             self._histories += 1
             if kind == "trades":
                 self.request_trade_ticks(instrument_id, start=since, callback=self._on_history)
@@ -122,22 +130,6 @@ class FeatureActor(RowActor):
         for bar_type in bar_types:
             if bar_type.spec.is_time_aggregated():
                 self.subscribe_bars(bar_type)
-
-    def _checked_history(self) -> list[Subscription]:
-        """Return the sources, of which history can be requested and put into the order of its receipt.
-
-        Raises
-        ------
-        BadSetting
-            There are several kinds of data, or of one that venues have no history of.
-        """
-        kinds = {source.kind for source in self._sources}
-        if len(kinds) > 1 or not kinds <= {"trades", "quotes", "bars"}:
-            raise BadSetting(
-                "expected warm_up_ns of 0 for features of anything but trades, quotes or EXTERNAL bars alone, and bars "
-                f"aggregated of them, got {self.config.warm_up_ns}: the others are filled from the stream"
-            )
-        return self._sources
 
     @isolate_errors
     def on_historical_data(self, data: Data) -> None:

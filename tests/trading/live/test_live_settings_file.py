@@ -206,7 +206,8 @@ def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_
     settings = load_settings(path)
     if path.stem == "replay-bars":  # the reader's own files
         bars = tmp_path / "bars.csv"
-        bars.write_text("time,open,high,low,close,volume\n" + "".join(f"{60 * n},9,9,9,9,1\n" for n in range(600)))
+        rows = [f"{1_700_000_040 + 60 * n},9,9,9,9,1" for n in range(600)]
+        bars.write_text("\n".join(["time,open,high,low,close,volume", *rows]))
         market = msgspec.structs.replace(settings.market, bars=[f"{bars}"] * 2)
         settings = msgspec.structs.replace(settings, market=market)
 
