@@ -1,12 +1,18 @@
 """A live run of a user's own model: filled from history, served by TorchServe, equal to the same data in a file."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import own_model
 import pytest
+from tcp_proxy import Proxy
+from witness import read_events, witnessed
 
 from nautilus_torchserve.audit.opening import existing_log
 from nautilus_torchserve.audit.records import FillRecord, RequestRecord
@@ -17,11 +23,16 @@ from nautilus_torchserve.release.build.archive import pack_run
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.server.torchserve import TorchServe
 from nautilus_torchserve.serving.tokens import KEY_FILE
+from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.features.actor import FeatureActorConfig
 from nautilus_torchserve.trading.features.arrays import feature_arrays
+from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
 from nautilus_torchserve.trading.live.replay.recording import shifted
+from nautilus_torchserve.trading.live.risk.guard import TradingHalted
 from nautilus_torchserve.trading.live.run import run_live
 from nautilus_torchserve.trading.live.settings_file import load_settings
 from nautilus_torchserve.training.artefacts.run import Interface, write_artefact_run
+from support import until
 
 PAST = 40
 """Events before the first one that is played: history."""
@@ -46,9 +57,15 @@ instrument_ids = ["SIMUSD.SIM"]
 warm_up_ns = "7d"
 [model.actor.live]
 token_file = "{keys}"
+probe_after_ns = "50ms"
+max_probe_after_ns = "100ms"
 [strategy]
 trade_size = "1"
+on_failure = "hold"
 [risk]
+kill_file = "{folder}/kill"
+state_file = "{folder}/day.json"
+check_every_ms = 20
 max_order_submit_rate = "1000/00:00:01"
 [audit]
 url = "parquet:{folder}/audit"
@@ -141,3 +158,106 @@ def test_predictions_and_rows_are_those_of_the_recorded_data(
         outputs = local.predict(inputs.copy()).outputs["up"]
     assert [request.outputs["up"] for request in requests] == outputs.tolist()
     assert len(existing_log(log_path).read(FillRecord)) == summary["fills"] > 5
+
+
+@pytest.mark.slow
+def test_an_outage_a_stop_a_halt_and_a_restart(server: TorchServe, tmp_path: Path) -> None:
+    path, lines, kill = tmp_path / "live.toml", tmp_path / "lines.jsonl", tmp_path / "kill"
+    trades = load(None, trades=6000, seed=1)  # some 90 a second from here on
+    ts = trades.ts_event[0] + (trades.ts_event - trades.ts_event[0]) // 20
+    write_catalog(replace(trades, ts_event=ts, ts_init=ts), perpetual(trades.instrument, 0.5), tmp_path / "catalog")
+    market = f'trades = "{tmp_path}/catalog"\ninstruments = ["SIMUSD.SIM"]'
+
+    def answers(since: int = 0) -> int:
+        calls = [line for line in read_events(lines)[since:] if line["kind"] == "call"]
+        return sum(call["fates"].count("ANSWERED") for call in calls)
+
+    def wait(condition: Callable[[], bool], what: str) -> None:
+        until(lambda: lines.exists() and condition(), 20.0, what)
+
+    def states() -> list[str]:
+        return [line["state"] for line in read_events(lines) if line["kind"] == "health"]
+
+    def interrupt_after_an_outage() -> None:
+        wait(lambda: answers() > 20, "answers")
+        proxy.cut()
+        wait(lambda: states()[-1] == "open", "an open breaker")
+        proxy.open()
+        wait(lambda: states()[-1] == "closed", "a closed breaker")
+        since = len(read_events(lines))
+        wait(lambda: answers(since) > 20, "answers after the outage")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    def halt_after_answers() -> None:
+        wait(lambda: answers() > 20, "answers")
+        kill.touch()
+
+    def run(act: Callable[[], None], *, resume: bool = False) -> dict[str, Any]:
+        lines.unlink(missing_ok=True)
+        acting = threading.Thread(target=act)
+        acting.start()
+        try:
+            return run_live(load_settings(path), resume)
+        finally:
+            acting.join()
+
+    with Proxy(server.inference_url) as proxy:
+        fields = {"url": proxy.url, "keys": server.home / KEY_FILE, "folder": tmp_path, "market": market, "past": PAST}
+        path.write_text(CONFIG.format(spec="TRADES", speed=1, **fields) + witnessed(lines, "own"))
+        stopped = run(interrupt_after_an_outage)
+        halted = run(halt_after_answers)
+        kill.unlink()
+        with pytest.raises(TradingHalted):
+            run_live(load_settings(path))
+        resumed = run(
+            lambda: (wait(lambda: answers() > 20, "answers"), os.kill(os.getpid(), signal.SIGINT)), resume=True
+        )
+
+    assert [summary["exit_status"] for summary in (stopped, halted, resumed)] == [0, 3, 0]
+    assert [summary["flat"] for summary in (stopped, halted, resumed)] == [True] * 3
+    assert [change["state"] for change in stopped["health"]][-3:] == ["open", "half_open", "closed"]
+    assert stopped["questions"]["FAILED"] > 0
+    assert min(summary["fills"] for summary in (stopped, halted, resumed)) > 5
+
+
+@pytest.mark.parametrize(
+    ("data", "is_filled"),
+    [
+        (("trades",), True),
+        (("quotes", "quotes:ETHUSDT.BINANCE"), True),
+        (("trades", "bars:1-MINUTE-LAST-INTERNAL"), True),
+        (("bars:1-MINUTE-MID-INTERNAL",), True),
+        (("bars:1-MINUTE-LAST-EXTERNAL",), True),
+        (("trades", "quotes"), False),
+        (("trades", "bars:1-MINUTE-MID-INTERNAL"), False),
+        (("trades", "bars:1-MINUTE-LAST-EXTERNAL"), False),
+        (("depth",), False),
+    ],
+)
+def test_features_of_one_kind_of_data_are_filled_from_history(
+    data: tuple[str, ...], is_filled: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = replace(own_model.TRADES, features=replace(own_model.TRADES.features, data=data))
+    monkeypatch.setattr(own_model, "SOME", spec, raising=False)
+    fields = {"url": "mar:own.mar", "model": "own", "spec": "own_model:SOME", "instrument_ids": ["BTCUSDT.BINANCE"]}
+
+    FeatureActorConfig(**fields)
+    if is_filled:
+        FeatureActorConfig(**fields, warm_up_ns=1)
+    else:
+        with pytest.raises(BadSetting, match="expected warm_up_ns of 0 for features of anything but trades"):
+            FeatureActorConfig(**fields, warm_up_ns=1)
+
+
+def test_a_size_that_would_be_rounded_is_refused_before_trading(archive: Path, tmp_path: Path) -> None:
+    path = tmp_path / "live.toml"
+    fields = {"market": "simulate = 240", "spec": "TRADES", "speed": 100, "past": PAST, "folder": tmp_path}
+    text = CONFIG.format(**fields, url=f"mar:{archive}", keys=tmp_path)
+    path.write_text(text.replace('trade_size = "1"', 'trade_size = "0.0015"'))
+
+    summary = run_live(load_settings(path))
+
+    assert summary["ending"].startswith(
+        "not started: expected a trade_size in steps of 0.001 for SIMUSD.SIM, got 0.0015"
+    )
+    assert (summary["exit_status"], summary["orders"]) == (1, 0)
