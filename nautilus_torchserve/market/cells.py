@@ -1,8 +1,8 @@
-"""The cells of a market data file as text, whatever the columns mean: CSV in any dialect, Parquet and Feather."""
+"""The cells of a market data file as text, whatever the columns mean: CSV in any dialect, Parquet, Feather and DBN."""
 
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +10,7 @@ import pandas as pd
 from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.csv_dialect import detect_dialect
 from nautilus_torchserve.market.data_files import CsvRecords, DataFile, FileRows
+from nautilus_torchserve.market.dbn import MAGIC, dbn_to_csv
 
 COLUMNAR = (".parquet", ".pq", ".feather", ".arrow")
 """Suffixes of files that hold columns of typed values."""
@@ -57,8 +58,12 @@ def read_cells(file: DataFile, what: str) -> FileCells:
     content = file.read()
     if not content.strip():
         raise BadData(f"{file.name}: expected at least one {what}, got an empty file")
-    is_columnar = file.suffix in COLUMNAR or content.startswith((PARQUET, ARROW))
-    cells = _columnar(file, content) if is_columnar else _csv(file, content)
+    if content.startswith(MAGIC):
+        cells = replace(_csv(file, dbn_to_csv(file.name, content)), rows=None)
+    elif file.suffix in COLUMNAR or content.startswith((PARQUET, ARROW)):
+        cells = _columnar(file, content)
+    else:
+        cells = _csv(file, content)
     if cells.frame.empty:
         raise BadData(f"{file.name}: expected at least one {what}, got only a header")
     return cells

@@ -1,13 +1,15 @@
 """Files of market data: paths, folders, globs and the members of archives; and where their rows stand in them."""
 
+import bz2
 import csv
 import glob
 import gzip
 import io
 import itertools
+import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,11 +18,30 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bad_data import BadData
 
-SUFFIXES = (".csv", ".txt", ".tsv", ".parquet", ".pq", ".feather", ".arrow")
+SUFFIXES = (".csv", ".txt", ".tsv", ".parquet", ".pq", ".feather", ".arrow", ".dbn")
 """Files of a folder or an archive that are read; each may be compressed, too."""
-COMPRESSED = (".gz", ".zip")
-GZIP = b"\x1f\x8b"
-"""First bytes of what gzip compressed, however the file is named."""
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+"""Suffixes of compressed files."""
+
+
+def _decompress_zstd(content: bytes) -> bytes:
+    import pyarrow as pa  # a dependency of NautilusTrader, not of ours
+
+    return bytes(pa.CompressedInputStream(pa.BufferReader(content), "zstd").read())
+
+
+_DECOMPRESSION: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"\x28\xb5\x2f\xfd": _decompress_zstd,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+}
+"""First bytes of compressed content, however the file is named -> function that decompresses it."""
+_UNREADABLE = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+    *(RuntimeError, NotImplementedError, ValueError),
+)
+"""Errors of reading what is damaged, encrypted or compressed in an unknown way."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +64,7 @@ class DataFile:
     def suffix(self) -> str:
         """Last suffix of its name in lower case, compression aside."""
         name = PurePosixPath(self.member or self.path.name)
-        return PurePosixPath(name.stem).suffix.lower() if name.suffix.lower() == ".gz" else name.suffix.lower()
+        return PurePosixPath(name.stem if name.suffix.lower() in COMPRESSED else name).suffix.lower()
 
     def read(self) -> bytes:
         """Return its bytes, decompressed.
@@ -59,8 +80,11 @@ class DataFile:
                     content = archive.read(self.member)
             else:
                 content = self.path.read_bytes()
-            return gzip.decompress(content) if content.startswith(GZIP) else content
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            decompress = next((_DECOMPRESSION[key] for key in _DECOMPRESSION if content.startswith(key)), bytes)
+            return decompress(content)
+        except ImportError:
+            raise BadData(f"{self.name}: expected pyarrow to decompress Zstandard with: pip install pyarrow") from None
+        except _UNREADABLE as error:
             raise BadData(f"{self.name}: expected a readable file, got unreadable data: {error}") from None
 
 
@@ -116,7 +140,9 @@ def is_catalog(path: Path) -> bool:
 
 def _is_data(name: str) -> bool:
     name = name.lower()
-    plain = name.removesuffix(".gz")
+    plain = name
+    for suffix in COMPRESSED:
+        plain = plain.removesuffix(suffix)
     return not name.startswith(".") and (plain.endswith(SUFFIXES) or name.endswith(".zip"))
 
 

@@ -184,6 +184,13 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         f"{S}123000001,{S}123000000,1,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,1,1,ACME\n",
         S,
     ),
+    "databento-bbo": (
+        "glbx.csv",
+        "ts_recv,ts_event,rtype,publisher_id,instrument_id,side,price,size,flags,sequence,"
+        "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,symbol\n"
+        f"{S}123000000,{S}000000000,195,1,5,N,,,0,7,1400000000,1600000000,2,4,1,1,ACME\n",
+        S,
+    ),
     "massive-quotes": (
         "2024-01-01.csv",
         "ticker,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,participant_timestamp,sip_timestamp\n"
@@ -193,6 +200,12 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
     "dukascopy-ticks": (
         "EURUSD_Ticks_01.01.2024-01.01.2024.csv",
         "Gmt time,Ask,Bid,AskVolume,BidVolume\n01.01.2024 00:00:00.123,1.6,1.4,4,2\n",
+        S,
+    ),
+    "histdata-ticks": ("DAT_ASCII_EURUSD_T_202401.csv", "20240101 000000123,1.4,1.6,0\n", EST_S),
+    "metatrader-ticks": (
+        "EURUSD_202401010000_202401010001.csv",
+        "<DATE>\t<TIME>\t<BID>\t<ASK>\t<LAST>\t<VOLUME>\t<FLAGS>\n2024.01.01\t00:00:00.123\t1.4\t1.6\t\t\t6\n",
         S,
     ),
 }
@@ -226,7 +239,8 @@ def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path:
         assert (steps["price"], steps["size"]) == ("1.5", "7")
         assert steps["side"] == ("+0" if "side" not in layout.columns else "+1")
     else:
-        assert [steps[of] for of in ("bid_price", "ask_price", "bid_size", "ask_size")] == BOOK.split(",")
+        sizes = BOOK.split(",")[2:] if "bid_size" in layout.columns else ["1000000"] * 2
+        assert [steps[of] for of in ("bid_price", "ask_price", "bid_size", "ask_size")] == ["1.4", "1.6", *sizes]
 
 
 def test_names_of_layouts_are_unique_and_documented() -> None:

@@ -23,10 +23,10 @@ Kind = Literal["bars", "trades", "quotes", "funding", "borrow"]
 class Layout:
     """One vendor's or venue's files of one kind of data; an entry of the table of layouts.
 
-    Fields of bars are time, open, high, low, close, volume; of trades time, received, id, side, action, price, size; of
-    quotes time, received, id, bid_price, bid_size, ask_price, ask_size; of funding and borrow rates time (when a rate
-    is due), quoted (when it was published), interval (hours) and rate. All may have symbol, exchange and clock, which
-    is the time of day where ``time`` is a date alone.
+    Fields of bars are time, open, high, low, close, volume, interval (a code of `intervals_s`); of trades time,
+    received, id, side, action, price, size; of quotes time, received, id, bid_price, bid_size, ask_price, ask_size; of
+    funding and borrow rates time (when a rate is due), quoted (when it was published), interval (hours) and rate. All
+    may have symbol, exchange and clock, which is the time of day where ``time`` is a date alone.
     """
 
     name: str
@@ -56,8 +56,12 @@ class Layout:
     """End of its bar that a time marks, where the vendor documents it; None leaves it to the user."""
     sides: Mapping[str, int] = field(default_factory=dict)
     """Value of the side in lower case -> aggressor: +1 buyer, -1 seller, 0 unknown."""
+    intervals_s: Mapping[str, int] = field(default_factory=dict)
+    """Value of the interval of bars -> its length in seconds."""
     actions: tuple[str, ...] = ()
     """Values of the action whose rows are read; empty reads all."""
+    repeated: tuple[str, ...] = ()
+    """Fields whose value is left out of a row where it is that of the row before."""
     raw_decimals: int = 0
     """Decimals of prices that are written as whole numbers, without a point."""
     time_form: re.Pattern[str] | None = None

@@ -20,7 +20,7 @@ from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.local_time import DAY_NS
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 
-SUFFIXES = re.compile(r"(\.(csv|txt|tsv|gz|zip|parquet|pq|feather|arrow))+$", re.IGNORECASE)
+SUFFIXES = re.compile(r"(\.(csv|txt|tsv|gz|zst|bz2|xz|zip|parquet|pq|feather|arrow|dbn))+$", re.IGNORECASE)
 TEXTS = ("time", "received", "id", "symbol", "exchange", "side", "action")
 """Fields that are no numbers."""
 EXAMPLE_TIME = "a time like 2024-01-31 or 2024-01-31T09:30:00Z"
@@ -113,6 +113,14 @@ class MarketTable(Table):
             raise BadData(f"{self.name}: expected {self.layout.kind}, got none in {len(chosen):,} rows")
         return replace(self.take(np.flatnonzero(chosen)), notes=(*self.notes, note))
 
+    def with_repeated(self) -> "MarketTable":
+        """Return the table with the values that the layout leaves out where they have not changed."""
+        columns = [self.columns[field] for field in self.layout.repeated]
+        if not columns:
+            return self
+        filled = self.frame[columns].replace("", None).ffill().fillna("")
+        return replace(self, frame=self.frame.assign(**filled))
+
 
 def read_market_table(file: DataFile, what: str, layouts: Sequence[Layout], read: ReadOptions) -> MarketTable:
     """Read a file of one of ``layouts``, every cell as the text it is.
@@ -143,7 +151,7 @@ def read_market_table(file: DataFile, what: str, layouts: Sequence[Layout], read
         columns["time"] = f"{date} {clock}"
         frame[columns["time"]] = frame.pop(date) + " " + frame.pop(clock)
     table = MarketTable(file.name, frame, cells.rows, layout, columns, read.decimal or "point", cells.notes)
-    table = table.with_actions()
+    table = table.with_actions().with_repeated()
     return table if read.decimal or not cells.delimiter else replace(table, mark=_mark(table, cells.delimiter))
 
 

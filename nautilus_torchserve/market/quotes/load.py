@@ -6,10 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.data_files import DataFile, FileRows, is_catalog, require_files
-from nautilus_torchserve.market.layouts.market_table import choose_instrument, read_market_table, read_parts
+from nautilus_torchserve.market.layouts.market_table import (
+    MarketTable,
+    choose_instrument,
+    read_market_table,
+    read_parts,
+)
 from nautilus_torchserve.market.layouts.quotes import QUOTES
 from nautilus_torchserve.market.quotes.quotes import Quotes, check
 from nautilus_torchserve.market.read_options import ReadOptions
@@ -20,6 +26,8 @@ from nautilus_torchserve.market.trades.trades import Instrument
 PRICES, SIZES = ("bid_price", "ask_price"), ("bid_size", "ask_size")
 MISSING = ("", "nan", "NaN", "9223372036854775807")
 """Cells of a side that has no quote; the number is Databento's."""
+SIZE = 1_000_000
+"""Size of quotes that have none, as `nautilus_trader.persistence.wranglers.QuoteTickDataWrangler` has it."""
 MOST_CROSSED = 0.01
 """Largest share of quotes whose bid may be above their ask: beyond it the columns are probably swapped."""
 
@@ -73,7 +81,7 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
             raise BadData(f"{file.name}: expected quotes with a bid and an ask, got none in {len(both):,} rows")
         table = table.take(np.flatnonzero(both))
     prices, price_precision, note_on_prices = table.prices(PRICES)
-    sizes, size_precision, note_on_sizes = table.decimals(SIZES)
+    sizes, size_precision, note_on_sizes = _sizes(table)
     event = table.field_times("time", read, distinct=False)
     ts_init = (
         table.field_times("received", read, distinct=False).utc_ns if "received" in table.columns else event.utc_ns
@@ -93,6 +101,16 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
         lines=table.lines,
     )
     return _without_crossed(quotes)
+
+
+def _sizes(table: MarketTable) -> tuple[Sequence[NDArray[np.int64]], int, str | None]:
+    """Return the sizes as `MarketTable.decimals` does; `SIZE` with a note where a file has none."""
+    if any(field in table.columns for field in SIZES):
+        if missing := [field for field in SIZES if field not in table.columns]:
+            raise BadData(f"{table.name}: expected a size of the bid and of the ask, got no column of {missing[0]}")
+        return table.decimals(SIZES)
+    note = f"{table.name}: has no sizes; each bid and ask counts as {SIZE:,}."
+    return [np.full(len(table.frame), SIZE)] * 2, 0, note
 
 
 def _without_crossed(quotes: Quotes) -> Quotes:
