@@ -15,6 +15,7 @@ from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.inspection import inspect_files
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.quotes.load import load_quotes
+from nautilus_torchserve.market.quotes.quotes import Depth
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load_files
 from support import PROJECT
@@ -176,12 +177,35 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
     "kraken-trades": ("XBTUSD.csv", f"{S},1.5,7\n", S),
     "quotes": ("btc.csv", f"timestamp,bid,ask,bid_size,ask_size\n{S}123,{BOOK}\n", S),
     "tardis-quotes": ("a.csv", f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,4,1.6,1.4,2\n", S),
+    "depth": (
+        "btc.csv",
+        "timestamp,bid_price_0,ask_price_0,bid_size_0,ask_size_0,bid_price_1,ask_price_1,bid_size_1,ask_size_1\n"
+        f"{S}123,{BOOK},1.3,,5,\n",
+        S,
+    ),
+    "tardis-book-snapshot": (
+        "a.csv",
+        "exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,"
+        "asks[1].price,asks[1].amount,bids[1].price,bids[1].amount\n"
+        f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,1.6,4,1.4,2,,,1.3,5\n",
+        S,
+    ),
     "binance-bookticker": ("BTCUSDT-bookTicker-2024-01-01.csv", f"1,1.4,2,1.6,4,{S}123,{S}124\n", S),
     "databento-mbp-1": (
         "glbx.csv",
         "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
         "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,symbol\n"
         f"{S}123000001,{S}123000000,1,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,1,1,ACME\n",
+        S,
+    ),
+    "databento-mbp-10": (
+        "glbx.csv",
+        "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
+        + "".join(f"bid_px_{n:02},ask_px_{n:02},bid_sz_{n:02},ask_sz_{n:02}," for n in range(10))
+        + f"symbol\n{S}123000001,{S}123000000,10,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,"
+        + "1300000000,9223372036854775807,5,0,"
+        + "9223372036854775807,9223372036854775807,0,0," * 8
+        + "ACME\n",
         S,
     ),
     "databento-bbo": (
@@ -219,7 +243,7 @@ def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path:
     path.write_text(text)
     instrument = f"ACME.{layout.venue}" if layout.only_by_name or (layout.kind != "bars" and not layout.venue) else None
     if "symbol" in layout.columns or layout.matches_name(file):
-        instrument = None if name not in ("trades", "quotes") else "ACME.X"
+        instrument = None if name not in ("trades", "quotes", "depth") else "ACME.X"
     read = ReadOptions(layout=name if layout.only_by_name else None)
 
     inspection = inspect_files(path, instrument, read)
@@ -241,6 +265,9 @@ def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path:
     else:
         sizes = BOOK.split(",")[2:] if "bid_size" in layout.columns else ["1000000"] * 2
         assert [steps[of] for of in ("bid_price", "ask_price", "bid_size", "ask_size")] == ["1.4", "1.6", *sizes]
+    if isinstance(data, Depth):
+        assert [side[0, :3].tolist() for side in (data.bid_prices, data.bid_sizes)] == [[14, 13, 0], [2, 5, 0]]
+        assert [side[0, :3].tolist() for side in (data.ask_prices, data.ask_sizes)] == [[16, 0, 0], [4, 0, 0]]
 
 
 def test_names_of_layouts_are_unique_and_documented() -> None:
