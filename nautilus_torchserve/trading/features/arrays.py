@@ -189,9 +189,14 @@ def feature_arrays(
         The spec names what does not exist.
     """
     spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
-    features = spec.features
     market = load_market_data([data] if isinstance(data, Trades | Bars | Quotes) else data, options)
     instrument_id = market.instruments[0].id if instrument is None else InstrumentId.from_str(instrument)
+    return market_arrays(spec, market, instrument_id)
+
+
+def market_arrays(spec: ModelSpec, market: MarketData, instrument_id: InstrumentId) -> FeatureArrays:
+    """Return what `feature_arrays` does, of market data in the engine's names and decimals."""
+    features = spec.features
     computed = feature_rows(features, market, instrument_id, spec.name)
     steps = load_schema(features).time_steps
     rows, first = computed.rows[features.warm_up :], features.warm_up + (steps or 1) - 1

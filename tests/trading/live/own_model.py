@@ -1,5 +1,6 @@
 """A model of a user's own for live runs: windows of two columns, from trades, quotes or bars."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
@@ -35,6 +36,16 @@ class Features:
         move = 1e4 * (price / before - 1.0)
         self.mean += (move - self.mean) / 8.0
         return move, self.mean
+
+
+def rounded(update: Callable[[Features, Any], tuple[float, float] | None]) -> Callable[[Features, Any], Any]:
+    """Features whose second column is cut to four decimals."""
+
+    def cut(features: Features, data: Any) -> tuple[float, float] | None:
+        row = update(features, data)
+        return row if row is None else (row[0], round(row[1], 4))
+
+    return cut
 
 
 class BarFeatures(Features):

@@ -1,6 +1,7 @@
 """A live run of a user's own model: filled from history, served by TorchServe, equal to the same data in a file."""
 
 import os
+import re
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.actor import FeatureActorConfig
 from nautilus_torchserve.trading.features.arrays import feature_arrays
 from nautilus_torchserve.trading.instruments.instruments import perpetual, write_catalog
+from nautilus_torchserve.trading.live.parity.parity import compare_run
 from nautilus_torchserve.trading.live.replay.recording import shifted
 from nautilus_torchserve.trading.live.risk.guard import TradingHalted
 from nautilus_torchserve.trading.live.run import run_live
@@ -221,6 +223,34 @@ def test_an_outage_a_stop_a_halt_and_a_restart(server: TorchServe, tmp_path: Pat
     assert [change["state"] for change in stopped["health"]][-3:] == ["open", "half_open", "closed"]
     assert stopped["questions"]["FAILED"] > 0
     assert min(summary["fills"] for summary in (stopped, halted, resumed)) > 5
+
+
+def test_a_run_and_its_backtest_are_equal_and_other_features_are_not(
+    archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, trades = tmp_path / "live.toml", load(None, trades=300, seed=1)
+    ts = trades.ts_event[0] + (trades.ts_event - trades.ts_event[0]) // 25  # some 110 a second
+    dense = replace(trades, ts_event=ts, ts_init=ts)
+    write_catalog(dense, perpetual(trades.instrument, 0.5), tmp_path / "catalog")
+    market = f'trades = "{tmp_path}/catalog"\ninstruments = ["SIMUSD.SIM"]'
+    fields = {"url": f"mar:{archive}", "keys": tmp_path, "folder": tmp_path, "market": market, "past": PAST}
+    path.write_text(CONFIG.format(spec="TRADES", speed=1, **fields))
+    summary = run_live(load_settings(path))
+    log, stored = existing_log(f"parquet:{tmp_path}/audit"), load(tmp_path / "catalog", 0, 0)
+
+    report = compare_run(log, stored, [f"mar:{archive}"], spec=own_model.TRADES)
+
+    requests = report.predictions.requests
+    assert (report.holds, report.lost, requests) == (True, 0, summary["questions"]["ANSWERED"])
+    assert report.predictions.features_equal == report.predictions.outputs_equal == requests > 200
+    assert report.orders.live == summary["orders"] > 100
+    monkeypatch.setattr(own_model.Features, "update", own_model.rounded(own_model.Features.update))
+    other = compare_run(log, stored, [f"mar:{archive}"], spec=own_model.TRADES)
+    assert not other.holds
+    assert other.predictions.features_equal < requests
+    assert re.match(
+        r"features from step \d, column 2: \S+ recorded, \S+ from the data", other.predictions.differences[0].what
+    )
 
 
 @pytest.mark.parametrize(
