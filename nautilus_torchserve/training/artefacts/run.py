@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.schema import Column, FeatureSchema
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.models.spec import GOLDEN, ModelSpec
+from nautilus_torchserve.models.spec import GOLDEN, ModelSpec, describe_failure
 from nautilus_torchserve.training.artefacts.kinds import recognise
 from nautilus_torchserve.training.artefacts.written import Written
 from nautilus_torchserve.training.runs.save import check_rows_alone, describe_model, golden_inputs, write_model
@@ -99,13 +100,19 @@ def write_artefact_run(
         reason = f"{error}".replace(f"{folder}/", "")
         remedy = ": pass typical ones with --inputs FILE" if inputs is None and "finite" in reason else ""
         raise BadArchive(f"{path}: {reason}{remedy}") from None
-    except Exception as error:  # whatever the network raises
-        last_line = " ".join(str(error).strip().rpartition("\n")[2].split())  # before it stands TorchScript's own trace
+    except (Exception, SystemExit) as error:  # whatever the network raises
         shape = ", ".join(map(str, ("n", *schema.row_shape)))
         raise BadArchive(
-            f"{path}: expected a network that computes float32 rows of shape [{shape}], got {last_line:.300}"
+            f"{path}: expected a network that computes float32 rows of shape [{shape}], got {_raised(error, written.network)}"
         ) from error
     return description
+
+
+def _raised(error: BaseException, network: Mapping[str, Any]) -> str:
+    """Return where a spec's network raised, and what; of a program, whose own trace comes first, the last line."""
+    if "program" not in network:
+        return describe_failure(error)
+    return f"{' '.join(str(error).strip().splitlines()[-1:]):.300}" or type(error).__name__
 
 
 def _schema(
@@ -150,6 +157,10 @@ def _outputs(path: Path, written: Written, interface: Interface) -> tuple[tuple[
     spec = interface.spec
     given = interface.outputs if spec is None else tuple(output.name for output in spec.outputs)
     if written.outputs:
+        if interface.columns or interface.activation:
+            raise InvalidArgument(
+                f"{path}: expected neither --columns nor --activation, as its config.json tells both, got one"
+            )
         if given and set(given) != set(written.outputs):
             raise InvalidArgument(
                 f"{path}: expected outputs {', '.join(written.outputs):.100}, as its config.json names them, got "

@@ -18,6 +18,7 @@ from torch import nn
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.inference.model import InferenceModel, RowModel
 from nautilus_torchserve.inference.model_files import BadArchive
+from nautilus_torchserve.inference.models.generic import as_columns
 from nautilus_torchserve.inference.programs import Program
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.price_sketch import fit_record
@@ -269,9 +270,10 @@ def check_rows_alone(model: InferenceModel, golden: Mapping[str, NDArray[Any]], 
     if not error <= tolerance:
         raise BadArchive(
             f"expected outputs of a row that do not depend on the other rows of its batch, got ones off by {error:g}: "
-            "save the network in evaluation mode (network.eval())"
+            "save the network in evaluation mode (network.eval()), without dynamic quantisation"
         )
-    if torch.is_tensor(raw) and bool((raw >= 0).all()) and bool(((raw.sum(dim=1) - 1).abs() < _ALREADY).all()):
+    logits = None if raw is None else as_columns(raw, model.output_names, len(rows))
+    if logits is not None and bool((logits >= 0).all()) and bool(((logits.sum(dim=1) - 1).abs() < _ALREADY).all()):
         raise BadArchive("expected logits, which softmax is applied to, got probabilities: use activation None")
 
 
