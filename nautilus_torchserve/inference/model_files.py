@@ -129,8 +129,8 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
     build = import_named(f"{module}:build")
     try:
         network = build(config)
-    except (Exception, SystemExit) as error:  # whatever the module raises
-        got = f"{config!r:.100} ({type(error).__name__}: {' '.join(str(error).split()):.200})"
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        got = f"{config!r:.100} ({' '.join(str(error).split()):.200})"
         raise BadArchive(f"{DESCRIPTION}: expected a network.config for {module}, got {got}") from error
     if not isinstance(network, nn.Module):
         raise BadArchive(f"{module}:build: expected a torch.nn.Module, got {type(network).__name__}")

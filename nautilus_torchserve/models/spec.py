@@ -300,17 +300,23 @@ def _running(path: str) -> Iterator[None]:
 def describe_failure(error: BaseException) -> str:
     """Return where code of the user's raised, and what: ``model_defs/my_model.py:3: ValueError: no``."""
     if isinstance(error, SyntaxError):
-        line = f":{error.lineno}" if error.lineno else ""
-        return f"{error.filename or 'a module'}{line}: SyntaxError: {error.msg}"
-    frames = extract_tb(error.__traceback__)
-    own = [frame for frame in frames if not any(part in frame.filename for part in _NOT_OF_THE_USER)]
-    frame = (own or frames)[-1]
-    path = Path(frame.filename)
-    place = path.relative_to(BUNDLE) if path.is_relative_to(BUNDLE) else path
+        return f"{_place(error.filename, error.lineno)}SyntaxError: {error.msg}"
+    own = [
+        frame
+        for frame in extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and not any(part in frame.filename for part in _NOT_OF_THE_USER)
+    ]
+    place = _place(own[-1].filename, own[-1].lineno) if own else ""
     message = " ".join(str(error).split())
-    return (
-        f"{place}:{frame.lineno}: {type(error).__name__}{f': {message:.300}' if message else ''}{_remedy(error, path)}"
-    )
+    remedy = _remedy(error, Path(own[-1].filename)) if own else ""
+    return f"{place}{type(error).__name__}{f': {message:.300}' if message else ''}{remedy}"
+
+
+def _place(file: str | None, line: int | None) -> str:
+    if file is None or line is None:
+        return ""
+    path = Path(file)
+    return f"{path.relative_to(BUNDLE) if path.is_relative_to(BUNDLE) else path}:{line}: "
 
 
 _NOT_OF_THE_USER = (

@@ -198,7 +198,8 @@ def _spec_in(path: Path) -> ModelSpec:
     except UserError as error:
         raise InvalidArgument(f"{path}: {error}") from None
     except (Exception, SystemExit) as error:  # whatever the user's code raises
-        raise InvalidArgument(f"{path}: {describe_failure(error)}") from error
+        reason = describe_failure(error)
+        raise InvalidArgument(reason if file.name in reason else f"{path}: {reason}") from error
     if len(set(map(id, specs.values()))) != 1:
         names = ", ".join(f"{module}:{name}" for name in specs)
         raise InvalidArgument(f"{path}: expected one ModelSpec, got {names or 'none'}")

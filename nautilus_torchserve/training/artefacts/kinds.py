@@ -150,8 +150,10 @@ def _external_files(path: Path) -> list[Path]:
 
 
 def _write_weights(path: Path, folder: Path, spec: ModelSpec | None, changes: Mapping[str, Any]) -> Written:
-    if spec is None or not spec.networks:
+    if spec is None:
         raise InvalidArgument(f"{path}: expected --spec FILE, whose network these weights are for, got none")
+    if not spec.networks:
+        raise InvalidArgument(f"{path}: expected a spec with the network that these weights are for, got one without")
     weights = read_weights(path)
     network, config, fitted = _match(weights, spec, changes, path)
     save_file({name: value.clone().contiguous() for name, value in fitted.items()}, folder / WEIGHTS)
@@ -177,8 +179,9 @@ def _match(
 def _build(network: Network, config: dict[str, Any]) -> nn.Module:
     try:
         return build_network({"network": {"module": network.module, "config": config}})
-    except BadArchive as error:
-        reason = f"{error}" if error.__cause__ is None else describe_failure(error.__cause__)
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        cause = error.__cause__ if isinstance(error, BadArchive) else error
+        reason = f"{error}" if cause is None else describe_failure(cause)
         raise InvalidArgument(
             f"{network.config}: expected a configuration that {network.module}:build makes a network of, got "
             f"{config!r:.200}: {reason}: --set NAME=VALUE changes it"
@@ -196,8 +199,8 @@ def _config(network: Network, changes: Mapping[str, Any]) -> dict[str, Any]:
         return json.loads(json.dumps(asdict(kind(**changes)), allow_nan=False))
     except Exception as error:  # whatever the user's class raises
         raise InvalidArgument(
-            f"{network.config}: expected a configuration of plain JSON types, got {type(error).__name__}: {error}: "
-            "--set NAME=VALUE gives a field its value"
+            f"{network.config}: expected a configuration of plain JSON types from its defaults and --set NAME=VALUE, "
+            f"got {type(error).__name__}: {error}"
         ) from None
 
 

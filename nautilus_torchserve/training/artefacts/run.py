@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.schema import Column, FeatureSchema
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.models.spec import GOLDEN, ModelSpec, describe_failure
+from nautilus_torchserve.models.spec import GOLDEN, ModelSpec
 from nautilus_torchserve.training.artefacts.kinds import recognise
 from nautilus_torchserve.training.artefacts.written import Written
 from nautilus_torchserve.training.runs.save import check_rows_alone, describe_model, golden_inputs, write_model
@@ -100,19 +99,7 @@ def write_artefact_run(
         reason = f"{error}".replace(f"{folder}/", "")
         remedy = ": pass typical ones with --inputs FILE" if inputs is None and "finite" in reason else ""
         raise BadArchive(f"{path}: {reason}{remedy}") from None
-    except (Exception, SystemExit) as error:  # whatever the network raises
-        shape = ", ".join(map(str, ("n", *schema.row_shape)))
-        raise BadArchive(
-            f"{path}: expected a network that computes float32 rows of shape [{shape}], got {_raised(error, written.network)}"
-        ) from error
     return description
-
-
-def _raised(error: BaseException, network: Mapping[str, Any]) -> str:
-    """Return where a spec's network raised, and what; of a program, whose own trace comes first, the last line."""
-    if "program" not in network:
-        return describe_failure(error)
-    return f"{' '.join(str(error).strip().splitlines()[-1:]):.300}" or type(error).__name__
 
 
 def _schema(

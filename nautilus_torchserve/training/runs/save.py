@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.inference.model import InferenceModel, RowModel
@@ -23,7 +25,7 @@ from nautilus_torchserve.inference.programs import Program
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.market.trades.trades import Trades
-from nautilus_torchserve.models.spec import GoldenRule, ModelSpec, Network, load_object
+from nautilus_torchserve.models.spec import GoldenRule, ModelSpec, Network, describe_failure, load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.training.runs.result import (
     TrainingResult,
@@ -39,7 +41,7 @@ from nautilus_torchserve.training.runs.result import (
     working_folder,
     write_run,
 )
-from nautilus_torchserve.user_error import InvalidArgument
+from nautilus_torchserve.user_error import InvalidArgument, UserError
 
 NO_EDGE = "Not compared with baselines: these metrics are those of its own training."
 _ALREADY = 1e-5
@@ -84,7 +86,7 @@ def save_run(
     fitted : tuple of int, optional
         Time of the first and of the last event that the fit saw (Unix ns); default: all loaded data.
     metrics : mapping, optional
-        Name -> value, of your own evaluation.
+        Name -> value, of your own evaluation; one that is not finite is saved as unknown.
     params : mapping, optional
         Parameters of the fit: the run is tracked with them and ``metrics`` in MLflow; default: it is not tracked.
     seed : int, optional
@@ -109,7 +111,10 @@ def save_run(
     schema = spec.features.load_schema(**entry.schema)
     golden = golden_inputs(inputs, schema, spec.golden)
     facts = data_facts(data, fitted)
-    numbers = {name: float(value) for name, value in (metrics or {}).items()}
+    numbers = _numbers(metrics or {})
+    others = [name for name, value in network.state_dict().items() if not torch.is_tensor(value) or is_lazy(value)]
+    if others:
+        raise InvalidArgument(f"expected a network whose state_dict has tensors alone, got one with {others[0]}")
     description = describe_model(
         spec.name,
         schema,
@@ -140,6 +145,15 @@ def save_run(
         replace_run(working, out)
         track_result(tracked, result, numbers, no_artifacts)
     return TrainingResult(out, description, evaluation, mlflow_run_id=tracked.run_id)
+
+
+def _numbers(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics as JSON has them, None where one is not finite."""
+    try:
+        values = {str(name): float(value) for name, value in metrics.items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidArgument(f"expected metrics as numbers by their names: {error}") from None
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def describe_model(
@@ -240,7 +254,7 @@ def write_model(
     """
     write_run(working, description, evaluation, network, {}, golden, tolerance)
     model_class: type[InferenceModel] = load_object(description["inference"])
-    with _as_worker():
+    with _as_worker(), _computing(description):
         model = model_class(working, "0", gpu_id=None)
         table = model.compute([model.golden_request(golden)])
     model.check_finite(table)
@@ -263,7 +277,7 @@ def check_rows_alone(model: InferenceModel, golden: Mapping[str, NDArray[Any]], 
     network = model.rows.network
     if isinstance(network, Program) and not network.tiles((len(rows),)):
         return  # it takes no other batches than those of its tiles
-    with torch.inference_mode():
+    with torch.inference_mode(), _computing(model.description):
         together = model.forward(network, rows).numpy()
         raw = network(rows) if model.description.get("activation") == "softmax" else None
     error = _difference(together, model.rows.compute(golden["rows"]))
@@ -288,7 +302,7 @@ def _check_same(
     mode = network.training
     network.eval()
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), _computing(model.description):
             outputs = model.forward(network, torch.from_numpy(golden["rows"]).to(device)).cpu().numpy()
     finally:
         network.train(mode)
@@ -299,6 +313,23 @@ def _check_same(
             f"within {tolerance:g} of the trained network's, got one off by {error:g}: pass the config that it was "
             "built with"
         )
+
+
+@contextmanager
+def _computing(description: Mapping[str, Any]) -> Iterator[None]:
+    """Raise `BadArchive` for whatever a network raises; for a program, the last line: its own trace comes first."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        is_program = "program" in description["network"]
+        reason = "".join(str(error).strip().splitlines()[-1:]) if is_program else describe_failure(error)
+        shape = ", ".join(map(str, ("n", *FeatureSchema.from_dict(description["feature_schema"]).row_shape)))
+        raise BadArchive(
+            f"expected a network that computes float32 rows of shape [{shape}], got "
+            f"{reason or type(error).__name__:.300}"
+        ) from error
 
 
 def _difference(outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
