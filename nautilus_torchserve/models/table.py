@@ -168,7 +168,7 @@ def spec_of(name: str | Path) -> ModelSpec:
     if text in MODELS:
         return MODELS[text]
     if text.endswith(".py"):
-        return _spec_in(Path(name))
+        return _spec_in(Path(name).expanduser())
     if ":" not in text:
         raise InvalidArgument(
             f"expected a model of {', '.join(MODELS)}, package.module:NAME, or a file of model_defs, got {text!r}"

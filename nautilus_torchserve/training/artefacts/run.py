@@ -14,7 +14,8 @@ from nautilus_torchserve.inference.model_files import BadArchive
 from nautilus_torchserve.models.spec import GOLDEN, ModelSpec
 from nautilus_torchserve.training.artefacts.kinds import recognise
 from nautilus_torchserve.training.artefacts.written import Written
-from nautilus_torchserve.training.runs.save import check_rows_alone, describe_model, golden_inputs, write_model
+from nautilus_torchserve.training.runs.proof import check_rows_alone, write_model
+from nautilus_torchserve.training.runs.save import describe_model, golden_inputs
 from nautilus_torchserve.user_error import InvalidArgument, UserError
 
 TEXTS = (
