@@ -11,6 +11,7 @@ named by one spec (a training recipe, an evaluation page) is about that one mode
 """
 
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -249,13 +250,21 @@ def check_objects(spec: ModelSpec) -> None:
     if find_spec("torch") is None:
         return  # a host that trades builds no networks
     for network in spec.networks:
+        _check_packed(network.config)
         config = load_object(network.config)
         if not (isinstance(config, type) and is_dataclass(config)):
             raise InvalidArgument(f"{network.config}: expected a frozen dataclass, got {config!r:.80}")
         _check_callable(f"{network.module}:build")
-    for path in (spec.activation, None if spec.inference == GENERIC_MODEL else spec.inference):
-        if path is not None and path not in ACTIVATIONS:
-            _check_callable(path)
+    if spec.activation is not None and spec.activation not in ACTIVATIONS:
+        _check_packed(spec.activation)
+        _check_callable(spec.activation)
+    if spec.inference != GENERIC_MODEL:
+        _check_callable(spec.inference)
+
+
+def _check_packed(path: str) -> None:
+    if not re.fullmatch(r"model_defs\.[a-z0-9_]+:\w+", path):
+        raise InvalidArgument(f"expected model_defs.module:Name, a module that archives hold, got {path!r:.100}")
 
 
 def _check_callable(path: str) -> None:

@@ -71,7 +71,8 @@ def write_artefact_run(
     BadWeights, BadBackbone, BadArchive
         It cannot be read, does not fit the network, or does not compute the outputs.
     """
-    spec, name = interface.spec, interface.name or (interface.spec.name if interface.spec else None)
+    spec = interface.spec
+    name = spec.name if spec is not None and interface.name is None else interface.name
     if name is None:
         raise InvalidArgument(f"{path}: expected --name NAME, or --spec FILE, got neither")
     kind = recognise(path)
