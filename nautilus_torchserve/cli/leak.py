@@ -26,9 +26,10 @@ def main(
     seed: Annotated[int, seed_option("the simulation")] = 1,
     as_json: Json = False,
 ) -> None:
-    """Compute the features of SPEC without the future, from later beginnings and twice, and compare to the bit.
+    """Compute the features of SPEC without the future, from later beginnings and in other surroundings, and compare.
 
-    Features are those of the first of --data. Exit status 1 where a value differs, with its row and column.
+    Features are those of the first of --data, and of others that the data suffice for. Exit status 1 where a value
+    differs, with its row, column and probable cause, or where features read more than their data.
     """
     report = find_leaks(spec, load_market(spec, sources, events, seed), options=instruments.options())
     if as_json:

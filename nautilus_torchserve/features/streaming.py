@@ -16,7 +16,7 @@ class StreamingFeatures(Protocol):
     `InstrumentId`: first the predicted one, then those that its `FeatureSet.data` name.
 
     A row may depend on the data that it was given so far, and on nothing else: not on a file, on the clock, or on
-    another object's state. `nautilus-torchserve leak` proves that.
+    another object's state. `nautilus-torchserve leak` checks that.
     """
 
     def update(self, data: Any) -> Sequence[float] | NDArray | None:

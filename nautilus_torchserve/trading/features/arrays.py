@@ -74,14 +74,13 @@ class MarketData:
     """Instrument of each of them."""
 
     def between(self, first_ns: int, last_ns: int) -> "MarketData":
-        """Return what was received in a time, both ends included (Unix ns); instruments without any are left out."""
-        kept = []
-        for data, instrument in zip(self.series, self.instruments, strict=True):
+        """Return what was received in a time, both ends included (Unix ns)."""
+        parts = []
+        for data in self.series:
             times = received(data)
             start, stop = np.searchsorted(times, first_ns), np.searchsorted(times, last_ns, side="right")
-            if start < stop:
-                kept.append((data.between(int(start), int(stop)), instrument))
-        return MarketData(*zip(*kept, strict=True)) if kept else MarketData((), ())
+            parts.append(data.between(int(start), int(stop)))
+        return MarketData(tuple(parts), self.instruments)
 
 
 def received(data: Trades | Bars | Quotes) -> NDArray[np.int64]:
@@ -102,13 +101,24 @@ def load_market_data(data: Sequence[Trades | Bars | Quotes], options: Instrument
     return MarketData(tuple(series), tuple(instruments))
 
 
-def feature_rows(features: FeatureSet, market: MarketData, instrument_id: InstrumentId, name: str) -> FeatureRows:
+def feature_rows(
+    features: FeatureSet,
+    market: MarketData,
+    instrument_id: InstrumentId,
+    name: str,
+    given_from_ns: int = 0,
+    second: bool = False,
+) -> FeatureRows:
     """Return all rows about one instrument, those of the warm-up too.
 
     Parameters
     ----------
     name : str
         What messages call the feature set.
+    given_from_ns : int
+        The streaming class is not given what is received before this (Unix ns).
+    second : bool
+        Whether a second object is given the same data, each one later, as that of another instrument would be.
 
     Raises
     ------
@@ -121,6 +131,7 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
     """
     about = InstrumentFeatures(features, instrument_id)
     about.windows = InputWindows(replace(load_schema(features), time_steps=None), 0)
+    other, previous = InstrumentFeatures(features, instrument_id) if second else None, None
     check_subscriptions(about.subscriptions, market.series, name)
     wanted = frozenset(about.subscriptions)
     bar_types = [item.bar_type for item in about.subscriptions if item.bar_type and item.is_internal]
@@ -134,7 +145,12 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
             if not is_internal:
                 price = _price(data, instrument_id, of_quotes, price)
             subscription = subscription_of(data)
-            row = about.update(data) if subscription in wanted else None
+            is_given = subscription in wanted and data.ts_init >= given_from_ns
+            row = about.update(data) if is_given else None
+            if is_given and other is not None:
+                if previous is not None:
+                    other.row(previous)
+                previous = data
             if row is not None:
                 rows.append(row)
                 places.append((data.ts_event, data.ts_init, event))
