@@ -34,6 +34,10 @@ class StreamingFeatures(Protocol):
         """
 
 
+_NUMBERS = "biufO"
+"""Kinds of NumPy's types that are numbers, or objects that may be, such as decimals."""
+
+
 class BadRow(ValueError):
     """A streaming class returned a row that its schema does not describe."""
 
@@ -72,11 +76,14 @@ class InputWindows:
             It has another number of columns, or a value that is not finite, or is no sequence of numbers.
         """
         try:
-            row = np.array(values, dtype=np.float32)
-        except (TypeError, ValueError):
+            array = np.asarray(values)
+            row = array.astype(np.float32) if array.dtype.kind in _NUMBERS else None
+        except Exception:  # whatever the conversion of an object of another library raises
+            row = None
+        if row is None:
             raise BadRow(
                 f"row {self.rows}: expected {len(self.names)} numbers ({', '.join(self.names)}), got {values!r:.60}"
-            ) from None
+            )
         if row.shape != (len(self.names),):
             raise BadRow(
                 f"row {self.rows}: expected {len(self.names)} values ({', '.join(self.names)}), "

@@ -20,8 +20,8 @@ from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.bars.actor import exact
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import event_stream, merge
-from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscription_of
+from nautilus_torchserve.trading.features.stream import event_streams, merge
+from nautilus_torchserve.trading.features.subscription import check_subscriptions, predicted, subscription_of
 from nautilus_torchserve.trading.instruments.conform import conform
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
@@ -135,7 +135,7 @@ def feature_rows(
     check_subscriptions(about.subscriptions, market.series, name)
     wanted = frozenset(about.subscriptions)
     bar_types = [item.bar_type for item in about.subscriptions if item.bar_type and item.is_internal]
-    streams = [event_stream(*pair) for pair in zip(market.series, market.instruments, strict=True)]
+    streams = event_streams(market.series, market.instruments)
     rows, places, prices = [], [], []
     event, price = 0, float("nan")
     of_quotes = all(isinstance(data, Quotes) for data in market.series)
@@ -187,7 +187,7 @@ def feature_arrays(
         Of one or several instruments, such as `market.trades.load.load`, `market.bars.load.load_bars` and
         `market.quotes.load.load_quotes` return.
     instrument : str, optional
-        The predicted instrument, ``BTCUSDT.BINANCE``; default: that of the first data.
+        The predicted instrument, ``BTCUSDT.BINANCE``; default: that of the first data that the spec does not name.
     options : InstrumentOptions, optional
         Definitions of the instruments, in addition to their data.
 
@@ -203,7 +203,8 @@ def feature_arrays(
     spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
     features = spec.features
     market = load_market_data([data] if isinstance(data, Trades | Bars | Quotes) else data, options)
-    instrument_id = market.instruments[0].id if instrument is None else InstrumentId.from_str(instrument)
+    ids = [item.id for item in market.instruments]
+    instrument_id = predicted(features, ids)[0] if instrument is None else InstrumentId.from_str(instrument)
     computed = feature_rows(features, market, instrument_id, spec.name)
     steps = load_schema(features).time_steps
     rows, first = computed.rows[features.warm_up :], features.warm_up + (steps or 1) - 1

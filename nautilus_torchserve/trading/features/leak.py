@@ -34,8 +34,14 @@ from nautilus_torchserve.trading.features.instrument_features import FeaturesFai
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
 from nautilus_torchserve.trading.features.other_process import CHANGES, run_elsewhere
 from nautilus_torchserve.trading.features.outside_reads import recorded_reads
-from nautilus_torchserve.trading.features.stream import event_stream, merge
-from nautilus_torchserve.trading.features.subscription import Subscription, held_data, parse_subscription, source_of
+from nautilus_torchserve.trading.features.stream import event_streams, merge
+from nautilus_torchserve.trading.features.subscription import (
+    Subscription,
+    held_data,
+    parse_subscription,
+    predicted,
+    source_of,
+)
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 
 CUTS = 6
@@ -122,15 +128,10 @@ def find_leaks(
 
 
 def _predicted(features: FeatureSet, market: MarketData) -> list[InstrumentId]:
-    """Return the first instrument, and the others that the data suffice for and that no feature is made of."""
-    first, *others = dict.fromkeys(instrument.id for instrument in market.instruments)
+    """Return the instruments that predictions are about: the first, and others that the data suffice for."""
+    first, *others = predicted(features, [instrument.id for instrument in market.instruments])
     held = {held_data(series) for series in market.series}
-    named = {parse_subscription(text, first).instrument_id for text in features.data}
-    needed = {
-        other: {source_of(parse_subscription(text, other)) for text in features.data}
-        for other in others
-        if other not in named
-    }
+    needed = {other: {source_of(parse_subscription(text, other)) for text in features.data} for other in others}
     return [first, *(other for other, sources in needed.items() if sources <= held)]
 
 
@@ -252,7 +253,7 @@ class _Check:
         if not starts:
             self.notes.append(f"too few rows to begin later and still have more than the warm-up of {warm_up}")
             return
-        remedy, negligible = self._remedy(next(iter(starts.values()))), 0.0
+        remedy, negligible = self._remedy(list(starts.values())), 0.0
         for first_ns, since in starts.items():
             reason = f"{START} ({warm_up} rows, data from {np.datetime64(first_ns, 'ns')} UTC"
             times = since.ts_event[warm_up:]
@@ -282,14 +283,17 @@ class _Check:
         scaled = np.divide(difference, scale, out=np.where(difference > 0, np.inf, 0.0), where=scale > 0)
         return scaled.max(axis=1, initial=0.0)
 
-    def _remedy(self, since: FeatureRows) -> str:
-        """Return which warm-up would do for a beginning."""
-        shared = min(len(since.rows), len(self.full.rows))
-        differs = np.flatnonzero(self._deviations(self.full.rows[-shared:], since.rows[-shared:]) > NEGLIGIBLE)
-        needed = int(differs[-1]) + 1 + len(since.rows) - shared if len(differs) else 0
-        if needed > 0.9 * len(since.rows):
-            return f"no warm_up of up to {needed} would do, as of what depends on all that came before"
-        return f"a warm_up of {needed} would do"
+    def _remedy(self, starts: Sequence[FeatureRows]) -> str:
+        """Return which warm-up would do for all beginnings, of which the first leaves most rows."""
+        least = 0
+        for since in starts:
+            shared = min(len(since.rows), len(self.full.rows))
+            differs = np.flatnonzero(self._deviations(self.full.rows[-shared:], since.rows[-shared:]) > NEGLIGIBLE)
+            needed = int(differs[-1]) + 1 + len(since.rows) - shared if len(differs) else 0
+            if since is starts[0] and needed > 0.9 * len(since.rows):
+                return f"no warm_up of up to {needed} would do, as of what depends on all that came before"
+            least = max(least, needed)
+        return f"a warm_up of {least} would do"
 
     def _vectorised_equal(self, rows: NDArray[np.float32]) -> Iterator[Leak]:
         """Compare the vectorised form without the future with itself, which gives the reason, then with the other."""
@@ -362,7 +366,7 @@ def _closed_bars(subscription: Subscription, market: MarketData, source: str) ->
     """Return bars that NautilusTrader aggregates, as arrays."""
     bar_type = subscription.bar_type
     assert bar_type is not None
-    streams = [event_stream(*pair) for pair in zip(market.series, market.instruments, strict=True)]
+    streams = event_streams(market.series, market.instruments)
     closed = [
         data
         for chunk in merge(streams, InternalBars([bar_type], market.instruments))

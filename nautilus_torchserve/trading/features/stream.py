@@ -40,6 +40,12 @@ def event_stream(data: Trades | Bars | Quotes, instrument: Instrument) -> Stream
     return Stream(data.ts_event, lambda start, stop: bar_objects(data.between(start, stop), of_type))
 
 
+def event_streams(series: Sequence[Trades | Bars | Quotes], instruments: Sequence[Instrument]) -> list[Stream]:
+    """Return the streams of several series: of one time, quotes, which trades met, come first, in the order given."""
+    pairs = sorted(zip(series, instruments, strict=True), key=lambda pair: not isinstance(pair[0], Quotes))
+    return [event_stream(*pair) for pair in pairs]
+
+
 def merge(streams: Sequence[Stream], bars: InternalBars) -> Iterator[list[Data]]:
     """Yield the data of all streams by time, some at a time, and before each of them the bars that close by then.
 

@@ -83,6 +83,16 @@ def subscriptions_of(features: FeatureSet, instrument_ids: Sequence[InstrumentId
     return list(dict.fromkeys(named))
 
 
+def predicted(features: FeatureSet, instrument_ids: Sequence[InstrumentId]) -> list[InstrumentId]:
+    """Return the instruments that predictions are about: those that `FeatureSet.data` does not name as others.
+
+    The first of all, where it names each of them.
+    """
+    named = {parse_subscription(text, _ANY).instrument_id for text in features.data}
+    unnamed = [instrument_id for instrument_id in dict.fromkeys(instrument_ids) if instrument_id not in named]
+    return unnamed or list(instrument_ids[:1])
+
+
 def check_subscriptions(
     subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars | Quotes], spec: str
 ) -> None:
