@@ -33,7 +33,7 @@ class JsonMapping:
     Raises
     ------
     InvalidArgument
-        A pointer is none.
+        The outputs are no dict, or a pointer is none.
     """
 
     request: Any
@@ -48,6 +48,8 @@ class JsonMapping:
     """Whether the outputs are probabilities that sum to 1; every answer is checked for it."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.outputs, Mapping):
+            raise InvalidArgument(f"expected a mapping's outputs as a dict of JSON pointers, got {self.outputs!r:.80}")
         for name, place in self.outputs.items():
             pointer = place.pointer if isinstance(place, JsonValue) else place
             if not isinstance(pointer, str) or (pointer and not pointer.startswith("/")):

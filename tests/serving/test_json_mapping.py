@@ -289,6 +289,7 @@ def test_a_request_holds_the_row_its_columns_and_constants() -> None:
     ("fields", "message"),
     [
         ({"outputs": {"up": "up", "down": "/d"}}, "outputs.up: expected a JSON pointer such as /predictions/0/up"),
+        ({"outputs": ["/up", "/down"]}, "expected a mapping's outputs as a dict of JSON pointers, got"),
         ({"outputs": {"up": "/up"}}, "pair: expected a mapping of the outputs up, down, got one of up"),
         ({"request": {"row": "$moves"}}, r"expected \$row or \$move, \$size in the mapping's request, got \$moves"),
         ({"request": {"row": ["$move"]}}, r"expected \$row or every column .* got no \$size"),
