@@ -13,7 +13,6 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
 
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
@@ -35,13 +34,14 @@ from nautilus_torchserve.trading.backtest.prepared import PreparedRun, RequestSt
 from nautilus_torchserve.trading.backtest.results import BacktestResult, Recorder, collect
 from nautilus_torchserve.trading.backtest.settings import RunSettings, challengers_metadata, served_metadata
 from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes
+from nautilus_torchserve.trading.features.subscription import Events
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.conform import check_ticks
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 
-Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars | Quotes]
+Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Events]
 """Input data of a backtest, by the kind of its model."""
 
 

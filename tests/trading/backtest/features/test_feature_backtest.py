@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from bar_support import market
+from nautilus_trader.core.data import Data as NautilusData
+from nautilus_trader.model.custom import customdataclass
 from nautilus_trader.model.data import Bar, BarType, OrderBookDepth10, QuoteTick, TradeTick
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import InstrumentId
@@ -29,6 +31,7 @@ from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import Data, run_backtest
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.arrays import feature_arrays
+from nautilus_torchserve.trading.features.custom_events import CustomEvents, load_custom_events
 from nautilus_torchserve.trading.features.leak import find_leaks
 from nautilus_torchserve.trading.instruments.instruments import implied, to_depth10
 from nautilus_torchserve.trading.prediction import Prediction
@@ -116,6 +119,27 @@ class OnBars(Strategy):
             side = OrderSide.BUY if self.bars % 40 else OrderSide.SELL
             instrument = self.cache.instrument(self.config.instrument_id)
             self.submit_order(self.order_factory.market(instrument.id, side, instrument.make_qty(0.1)))
+
+
+@customdataclass
+class Sentiment(NautilusData):
+    """Data of a class of one's own."""
+
+    score: float = 0.0
+
+
+class ScoredMoves(Moves):
+    """Moves of trades, with the last score in place of the other data's move."""
+
+    def update(self, data: Any) -> list[float] | None:
+        if isinstance(data, Sentiment):
+            self.other = data.score
+            return None
+        return super().update(data)
+
+
+_SCORED = spec_on("trades", f"custom:{__name__}:Sentiment")
+SCORED = replace(_SCORED, features=replace(_SCORED.features, streaming=f"{__name__}:ScoredMoves"))
 
 
 @pytest.fixture(scope="session")
@@ -268,6 +292,28 @@ def test_training_and_leak_have_the_depth_that_a_backtest_has(moves_archive: Pat
     predictions = run_backtest([depth], settings_for(moves_archive, "DEPTH")).predictions
     assert arrays.ts_event[: len(predictions)].tolist() == predictions["ts_event"].tolist()
     assert leaks == ()
+
+
+def test_data_of_a_class_of_ones_own_reach_features_everywhere(moves_archive: Path, tmp_path: Path) -> None:
+    trades = load(None, trades=300, seed=2)
+    times = trades.ts_init[::30] + 5
+    scores = [Sentiment(ts_event=ts - 5, ts_init=ts, score=float(n % 3)) for n, ts in enumerate(times.tolist())]
+    ParquetDataCatalog(tmp_path).write_data([*scores])
+    custom = load_custom_events(tmp_path, Sentiment)
+
+    result = in_both_modes([trades, custom], settings_for(moves_archive, "SCORED"))
+    arrays = feature_arrays(SCORED, [trades, custom])
+    without = run_backtest([trades, CustomEvents(Sentiment, scores[:1])], settings_for(moves_archive, "SCORED"))
+
+    assert len(result.predictions) + result.not_arrived == len(arrays) == 296
+    assert set(arrays.inputs[:, 1]) == {0.0, 1.0, 2.0}
+    assert not without.predictions["up"].equals(result.predictions["up"])
+    since_last_score = replace(SCORED, features=replace(SCORED.features, warm_up=40))
+    assert find_leaks(since_last_score, [trades, custom]).leaks == ()
+    with pytest.raises(BadData, match="expected data of Sentiment, which its features are computed from, got trades"):
+        run_backtest([trades], settings_for(moves_archive, "SCORED"))
+    with pytest.raises(BadData, match="datum 2: expected ts_init sorted in time"):
+        CustomEvents(Sentiment, scores[1::-1])
 
 
 def test_bars_that_nautilus_trader_aggregates(moves_archive: Path) -> None:
