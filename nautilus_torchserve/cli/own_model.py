@@ -35,6 +35,10 @@ CustomCatalog = Annotated[
 EventCount = Annotated[int, typer.Option("--events", min=1, help="Events to simulate.")]
 
 
+_PYTHON = {"True": True, "False": False, "None": None}
+"""What JSON writes otherwise."""
+
+
 @dataclass(frozen=True)
 class StrategyOptions:
     """Options of the strategy that trades on a model of your own: fields of `FeatureBacktestSettings`."""
@@ -61,10 +65,13 @@ def parse_setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise typer.BadParameter(f"expected FIELD=VALUE, got {text!r}", param_hint="--set")
+    field = name.strip().replace("-", "_")
+    if value in _PYTHON:
+        return field, _PYTHON[value]
     try:
-        return name.strip().replace("-", "_"), json.loads(value)
+        return field, json.loads(value)
     except ValueError:
-        return name.strip().replace("-", "_"), value
+        return field, value
 
 
 def load_market(

@@ -28,7 +28,7 @@ from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.report import summary, write_reports
 from nautilus_torchserve.trading.backtest.results import BacktestResult
-from nautilus_torchserve.trading.backtest.run import Data, run_backtest
+from nautilus_torchserve.trading.backtest.run import Data, StrategyFailed, run_backtest
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.arrays import feature_arrays
 from nautilus_torchserve.trading.features.custom_events import CustomEvents, load_custom_events
@@ -334,12 +334,50 @@ def test_strategy_of_ones_own_may_trade_without_predictions(moves_archive: Path,
     assert "OnBars" in write_reports(settings, result, tmp_path).read_text()
 
 
+class FailingConfig(FollowConfig, kw_only=True, frozen=True):
+    """Configuration of `Failing`."""
+
+
+class Failing(Follow):
+    def act_on(self, prediction: Prediction) -> str:
+        return str(prediction.outputs["upp"])
+
+
+class MoreArgumentsConfig(FollowConfig, kw_only=True, frozen=True):
+    """Configuration of `MoreArguments`."""
+
+
+class MoreArguments(Follow):
+    def __init__(self, config: MoreArgumentsConfig, more: int) -> None:
+        super().__init__(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Failing", r"test_feature_backtest:Failing: .*test_feature_backtest.py:\d+: KeyError: 'upp'"),
+        ("MoreArguments", r"test_feature_backtest:MoreArguments: TypeError: .* missing 1 required .* 'more'"),
+    ],
+)
+def test_fault_of_a_strategy_names_its_line(moves_archive: Path, name: str, message: str) -> None:
+    with pytest.raises(StrategyFailed, match=message):
+        run_backtest(
+            [load(None, trades=50, seed=1)], settings_for(moves_archive, "TRADES", strategy_path=f"{__name__}:{name}")
+        )
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"strategy_path": f"{__name__}:SCHEMA"}, "test_feature_backtest:SCHEMA: expected a NautilusTrader Strategy"),
         ({"strategy_path": None}, r"expected a strategy for .*:TRADES \(--strategy my_strategies:Name\), got none"),
+        (
+            {"strategy_path": "nautilus_torchserve.trading.prediction_strategy:PredictionStrategy"},
+            r"expected a method act_on\(prediction\), got none",
+        ),
         ({"strategy_settings": {"leest": 0.4}}, "FollowConfig.leest: expected a field of FollowConfig, got an unknown"),
         ({"strategy_settings": {"least": "high"}}, "FollowConfig: Expected `float`, got `str`"),
+        ({"strategy_settings": {"strategy_id": "A-1"}}, "expected no strategy_id among the strategy's settings"),
         ({"strategy_settings": {"trade_size": 1}}, "expected no trade_size among the strategy's settings"),
         ({"traffic": "sqlite:///x"}, "expected no traffic for"),
     ],
