@@ -18,7 +18,20 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bad_data import BadData
 
-SUFFIXES = (".csv", ".txt", ".tsv", ".parquet", ".pq", ".feather", ".arrow", ".dbn")
+SUFFIXES = (
+    ".csv",
+    ".txt",
+    ".tsv",
+    ".parquet",
+    ".pq",
+    ".feather",
+    ".arrow",
+    ".arrows",
+    ".ipc",
+    ".dbn",
+    ".jsonl",
+    ".ndjson",
+)
 """Files of a folder or an archive that are read; each may be compressed, too."""
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed files."""
@@ -182,22 +195,20 @@ class CsvRecords:
         except (BadData, ValueError, csv.Error):
             return None
 
-    def first_short(self, first: int, columns: int) -> tuple[int, int] | None:
-        """Return the line of the first record with fewer cells than ``columns``, and how many it has.
-
-        Parameters
-        ----------
-        first : int
-            Record to begin with.
-        """
-        records = itertools.islice(self._records(), first, None)
-        return next(((line, len(cells)) for line, cells in records if len(cells) < columns), None)
+    def first_ragged(self, first: int) -> tuple[int, int, int] | None:
+        """Return the line of the first record with another number of cells than record ``first``, and both numbers."""
+        columns = None
+        for line, cells in itertools.islice(self._records(), first, None):
+            columns = len(cells) if columns is None else columns
+            if len(cells) != columns:
+                return line, columns, len(cells)
+        return None
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each record and its line; blank lines are no records, and a quoted cell may span several lines."""
         line = 1
         with io.TextIOWrapper(io.BytesIO(self.file.read()), self.encoding, "replace", newline="") as text:
-            reader = csv.reader(text, delimiter=self.delimiter)
+            reader = csv.reader(text, delimiter=self.delimiter, skipinitialspace=True)
             for cells in reader:
                 if len(cells) > 1 or any(cell.strip() for cell in cells):
                     yield line, cells

@@ -130,6 +130,47 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         f"time,open,high,low,close,Volume\n{S},{OHLCV[0]}\n{S + 60},{OHLCV[1]}\n",
         S,
     ),
+    "cryptocompare": (
+        "btc.csv",
+        "time,high,low,open,volumefrom,volumeto,close,conversionType,conversionSymbol\n"
+        f"{S},1.75,1.25,1.5,7,11,1.6,direct,\n{S + 60},1.7,1.5,1.6,9,14,1.5,direct,\n",
+        S,
+    ),
+    "coinapi-ohlcv": (
+        "btc.csv",
+        "time_period_start,time_period_end,time_open,time_close,price_open,price_high,price_low,price_close,"
+        "volume_traded,trades_count\n"
+        + "".join(
+            f"2024-01-01T00:0{at}:00.0000000Z,2024-01-01T00:0{at + 1}:00.0000000Z,,,{values},4\n"
+            for at, values in enumerate(OHLCV)
+        ),
+        S,
+    ),
+    "eodhd-intraday": (
+        "acme.csv",
+        "Timestamp,Gmtoffset,Datetime,Open,High,Low,Close,Volume\n"
+        f"{S},0,2024-01-01 00:00:00,{OHLCV[0]}\n{S + 60},0,2024-01-01 00:01:00,{OHLCV[1]}\n",
+        S,
+    ),
+    "bitfinex-candles": (
+        "btc.csv",
+        f"MTS,OPEN,CLOSE,HIGH,LOW,VOLUME\n{S}000,1.5,1.6,1.75,1.25,7\n{S + 60}000,1.6,1.5,1.7,1.5,9\n",
+        S,
+    ),
+    "trades-date-time": ("acme.csv", "Date,Time,Price,Size,Side\n2024-01-01,00:00:00.123,1.5,7,B\n", S),
+    "alpaca-trades": (
+        "trades.csv",
+        "symbol,timestamp,exchange,price,size,conditions,id,tape\n"
+        "ACME,2024-01-01 00:00:00.123+00:00,V,1.5,7,\"['@', 'I']\",9,C\n",
+        S,
+    ),
+    "coinapi-trades": (
+        "btc.csv",
+        "time_exchange;time_coinapi;guid;price;base_amount;taker_side\n"
+        "2024-01-01T00:00:00.1230000;2024-01-01T00:00:00.1240000;5caec0c2-09f0;1.5;7;BUY\n",
+        S,
+    ),
+    "hyperliquid-trades": ("btc.csv", f"coin,side,px,sz,time,hash,tid\nACME,B,1.5,7,{S}123,0x1,9\n", S),
     "trades": ("btc.csv", f"timestamp,price,size,side\n{S}123,1.5,7,buy\n", S),
     "tardis-trades": (
         "a.csv",
@@ -176,6 +217,24 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
     ),
     "kraken-trades": ("XBTUSD.csv", f"{S},1.5,7\n", S),
     "quotes": ("btc.csv", f"timestamp,bid,ask,bid_size,ask_size\n{S}123,{BOOK}\n", S),
+    "quotes-date-time": (
+        "ibm.csv",
+        "DATE,TIME_M,EX,SYM_ROOT,BID,BIDSIZ,ASK,ASKSIZ\n20240101,0:00:00.123,N,ACME,1.4,2,1.6,4\n",
+        S,
+    ),
+    "truefx": ("EURUSD-2024-01.csv", "EUR/USD,20240101 00:00:00.123,1.4,1.6\n", S),
+    "alpaca-quotes": (
+        "quotes.csv",
+        "symbol,timestamp,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,conditions,tape\n"
+        "ACME,2024-01-01 00:00:00.123+00:00,V,1.6,4,V,1.4,2,['R'],C\n",
+        S,
+    ),
+    "coinapi-quotes": (
+        "btc.csv",
+        "time_exchange;time_coinapi;ask_px;ask_sx;bid_px;bid_sx\n"
+        "2024-01-01T00:00:00.1230000;2024-01-01T00:00:00.1240000;1.6;4;1.4;2\n",
+        S,
+    ),
     "tardis-quotes": ("a.csv", f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,4,1.6,1.4,2\n", S),
     "depth": (
         "btc.csv",
@@ -243,7 +302,8 @@ def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path:
     path.write_text(text)
     instrument = f"ACME.{layout.venue}" if layout.only_by_name or (layout.kind != "bars" and not layout.venue) else None
     if "symbol" in layout.columns or layout.matches_name(file):
-        instrument = None if name not in ("trades", "quotes", "depth") else "ACME.X"
+        has_symbol = layout.required.count("symbol") or layout.matches_name(file) or "symbol" in text or "SYM" in text
+        instrument = None if has_symbol else "ACME.X"
     read = ReadOptions(layout=name if layout.only_by_name else None)
 
     inspection = inspect_files(path, instrument, read)
