@@ -55,12 +55,12 @@ class Moves:
 
     def update(self, data: Any) -> list[float] | None:
         instrument_id = data.bar_type.instrument_id if isinstance(data, Bar) else data.instrument_id
-        kind, price = (instrument_id, type(data)), price_of(data)
+        kind, price = (instrument_id, str(getattr(data, "bar_type", type(data)))), price_of(data)
         before, self.last[kind] = self.last.get(kind), price
         if before is None:
             return None
         move = 1e4 * (price / before - 1)
-        if instrument_id == self.own and kind == next(iter(self.last)):
+        if kind == next((first for first in self.last if first[0] == self.own), None):
             return [move, self.other]
         self.other = move
         return None
@@ -74,6 +74,8 @@ def spec_on(*data: str) -> ModelSpec:
 TRADES, BARS, QUOTES = spec_on("trades"), spec_on("bars:1-MINUTE-LAST-EXTERNAL"), spec_on("quotes")
 BOTH, DEPTH, ALL = spec_on("trades", "quotes"), spec_on("depth"), spec_on("trades", "depth", "quotes")
 CROSS = spec_on("bars:1-MINUTE-LAST-EXTERNAL", "bars:ETHUSD.SIM-1-MINUTE-LAST-EXTERNAL")
+MIXED = spec_on("trades", "bars:1-MINUTE-LAST-EXTERNAL")
+FRAMES = spec_on("bars:1-MINUTE-LAST-EXTERNAL", "bars:5-MINUTE-LAST-EXTERNAL")
 TICK_BARS = spec_on("bars:5-TICK-LAST-INTERNAL")
 
 
@@ -167,15 +169,39 @@ def test_trades_with_their_implied_quotes(moves_archive: Path) -> None:
     assert len(result.fills) > 20
 
 
-def test_bars_of_several_instruments_and_those_of_another_one(moves_archive: Path, tmp_path: Path) -> None:
+def test_several_instruments(moves_archive: Path, tmp_path: Path) -> None:
     bars = [market("SIMUSD", 90), market("ETHUSD", 90, seed=2)]
-    settings = settings_for(moves_archive, "CROSS", latency_ns=10**7)
+    settings = settings_for(moves_archive, "BARS", latency_ns=10**7)
 
     result = in_both_modes(bars, settings)
 
     assert [len(part.predictions) > 50 for part in result.instruments] == [True, True]
     assert write_reports(settings, result, tmp_path).name == "summary.json"
     assert summary(settings, result)["events"] == 180
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_reversed"), [("CROSS", False), ("CROSS", True), ("BOTH", False), ("MIXED", True), ("FRAMES", True)]
+)
+def test_actor_is_given_what_training_is(moves_archive: Path, spec: str, is_reversed: bool) -> None:
+    trades, minutes = load(None, trades=300, seed=2), market("SIMUSD", 90)
+    of_trades = replace(minutes, interval_ns=5 * minutes.interval_ns)
+    data: list[Any] = {
+        "CROSS": [minutes, market("ETHUSD", 90, seed=2)],  # all bars close at the same times
+        "BOTH": [trades, implied(trades)],  # a quote at the time of each trade
+        "MIXED": [trades, replace(minutes, ts_event=trades.ts_init[: 3 * len(minutes) : 3].copy())],
+        "FRAMES": [minutes, of_trades],
+    }[spec]
+    data = data[::-1] if is_reversed else data
+
+    result = in_both_modes(data, settings_for(moves_archive, spec))
+
+    (about,) = result.instruments
+    inputs = feature_arrays(f"{__name__}:{spec}", data).inputs[: len(about.predictions)].astype(np.float64)
+    margins = inputs[:, 0] + 0.5 * inputs[:, 1]
+    np.testing.assert_allclose(about.predictions["up"], 1 / (1 + np.exp(-margins)), rtol=1e-5)
+    assert about.data.instrument.symbol == "SIMUSD"
+    assert len(about.predictions) > 50
 
 
 def test_orders_meet_the_quotes_that_features_are_computed_from(moves_archive: Path) -> None:
@@ -189,17 +215,6 @@ def test_orders_meet_the_quotes_that_features_are_computed_from(moves_archive: P
     worse = np.where(is_buy, 1, -1) * (np.round(result.fills["price"].to_numpy() * 100).astype(int) - quoted)
     assert len(result.fills) > 10
     assert set(worse) <= {1, 2}  # one tick, or beyond the quoted size two
-
-
-def test_quotes_of_the_venue_beside_trades(moves_archive: Path) -> None:
-    trades = load(None, trades=300, seed=2)
-    known = implied(trades)
-    quotes = replace(known, ts_event=known.ts_event - 1_000, ts_init=known.ts_init - 1_000)
-
-    result = in_both_modes([trades, quotes], settings_for(moves_archive, "BOTH"))
-
-    assert len(result.instruments) == 1
-    assert len(result.predictions) > 250
 
 
 def with_levels(quotes: Quotes) -> Depth:
@@ -291,5 +306,9 @@ def test_settings_of_the_strategy_are_checked(moves_archive: Path, fields: dict[
 def test_data_without_what_the_spec_names_are_refused(moves_archive: Path) -> None:
     with pytest.raises(BadData, match=r"expected quotes of SIMUSD.SIM, which its features .*, got trades"):
         run_backtest([load(None, trades=50, seed=1)], settings_for(moves_archive, "QUOTES"))
+    with pytest.raises(
+        BadData, match=r"expected data of different instruments or kinds, got trades of SIMUSD.SIM, trad"
+    ):
+        run_backtest([load(None, trades=50, seed=1)] * 2, settings_for(moves_archive, "TRADES"))
     with pytest.raises(BadData, match="expected data of at least 1 instrument, got none"):
         run_backtest([], settings_for(moves_archive, "TRADES"))
