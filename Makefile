@@ -6,18 +6,21 @@ NEWS ?=
 NEWS_DELAY ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-bars demo-news test test-slow test-trading bench lint docs clean
+.PHONY: help setup demo demo-bars demo-news test test-slow test-trading run-trading-tests bench lint docs clean
 
 help:
 	@sed -n 's/^## //p' $(MAKEFILE_LIST)
 
 ## make setup    .venv with the pinned dependencies (Python 3.11 to 3.13 and a package registry: docs/setup.md)
 setup: .venv/installed
+	@[ -z '$(PYTHON)' ] || $(MAKE_VENV)
+
+MAKE_VENV := PYTHON='$(PYTHON)' sh deploy/make_venv.sh .venv 3.11 3.12 3.13
 
 .venv/installed: pyproject.toml setup.cfg setup.py constraints.txt
-	@PYTHON='$(PYTHON)' sh deploy/make_venv.sh
+	@$(MAKE_VENV)
 	$(BIN)/python -m pip install --disable-pip-version-check --quiet --progress-bar on \
-		-c constraints.txt -e '.[trade,server,train,onnx,bench,dev]'
+		-c constraints.txt -e '.[trade,server,train,onnx,dbn,bench,dev]'
 	@touch $@
 
 .venv/ray: .venv/installed
@@ -54,24 +57,23 @@ test-slow: setup .venv/ray
 		--ignore tests/fault_injection
 
 # The newest NautilusTrader 1.x needs Python 3.12; PYTHON= names the one to take.
-TRADING_PYTHON := $(or $(PYTHON),$(shell for each in python3.12 python3.13 "$$(uv python find '>=3.12,<3.14' 2>/dev/null)" \
-	"$$HOME"/.pyenv/versions/3.1[23].*/bin/python; do "$$each" -c '' 2>/dev/null && { command -v "$$each"; break; }; done))
+MAKE_TRADING_VENV := PYTHON='$(PYTHON)' sh deploy/make_venv.sh .venv-trading 3.12 3.13
 
 .venv-trading/installed: setup.cfg constraints.txt
-	$(TRADING_PYTHON) -m venv --clear .venv-trading
+	@$(MAKE_TRADING_VENV)
 	.venv-trading/bin/python -m pip install --disable-pip-version-check --quiet -c constraints.txt \
 		-e '.[trade]' cryptography hypothesis pytest pytest-xdist websockets
 	@touch $@
 
 ## make test-trading  the trading side on a host of its own: NautilusTrader 1.231, no torch; PYTHON=python3.12
 test-trading:
-ifeq ($(TRADING_PYTHON),)
-	@echo 'skipped: expected Python 3.12 or 3.13, got none: make test-trading PYTHON=/path/to/python3.12 names it'
-else
-	$(MAKE) .venv-trading/installed
+	@if [ -n '$(PYTHON)' ]; then $(MAKE_TRADING_VENV); fi
+	@if [ -n '$(PYTHON)' ] || sh deploy/find_python.sh 3.12 3.13 >/dev/null; then $(MAKE) run-trading-tests; \
+	else echo 'skipped: no Python for NautilusTrader 1.231'; fi
+
+run-trading-tests: .venv-trading/installed
 	OMP_NUM_THREADS=1 .venv-trading/bin/python -m pytest -q -m 'not slow' -n 2 --dist loadfile --no-loadscope-reorder -r fE \
 		tests/trading tests/market tests/latency
-endif
 
 ## make bench    the server against TorchServe's defaults, FastAPI and the bare forward
 bench: setup

@@ -18,7 +18,12 @@ SAMPLE = 1 << 16
 """Bytes that the delimiter is derived from."""
 DECLARED = re.compile(f'"?sep=([{DELIMITERS}])"?', re.IGNORECASE)
 """First line in which a spreadsheet names the delimiter."""
-BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
 
 
 @dataclass(frozen=True)
@@ -111,7 +116,7 @@ def detect_encoding(name: str, content: bytes) -> str:
         The content is binary, or in none of these.
     """
     encoding = next((encoding for mark, encoding in BYTE_ORDER_MARKS if content.startswith(mark)), None)
-    if encoding is None and b"\0" in content[:SAMPLE]:
+    if encoding is None and b"\0" in content:
         raise BadData(f"{name}: expected a text file or Parquet, got binary data (or UTF-16 without byte order mark)")
     for candidate in [encoding] if encoding else ["utf-8", "cp1252"]:
         try:

@@ -1,13 +1,15 @@
 """Files of market data: paths, folders, globs and the members of archives; and where their rows stand in them."""
 
+import bz2
 import csv
 import glob
 import gzip
 import io
 import itertools
+import lzma
 import zipfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -16,11 +18,43 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bad_data import BadData
 
-SUFFIXES = (".csv", ".txt", ".tsv", ".parquet", ".pq", ".feather", ".arrow")
+SUFFIXES = (
+    ".csv",
+    ".txt",
+    ".tsv",
+    ".parquet",
+    ".pq",
+    ".feather",
+    ".arrow",
+    ".arrows",
+    ".ipc",
+    ".dbn",
+    ".jsonl",
+    ".ndjson",
+)
 """Files of a folder or an archive that are read; each may be compressed, too."""
-COMPRESSED = (".gz", ".zip")
-GZIP = b"\x1f\x8b"
-"""First bytes of what gzip compressed, however the file is named."""
+COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+"""Suffixes of compressed files."""
+
+
+def _decompress_zstd(content: bytes) -> bytes:
+    import pyarrow as pa  # a dependency of NautilusTrader, not of ours
+
+    return bytes(pa.CompressedInputStream(pa.BufferReader(content), "zstd").read())
+
+
+_DECOMPRESSION: dict[bytes, Callable[[bytes], bytes]] = {
+    b"\x1f\x8b": gzip.decompress,
+    b"\x28\xb5\x2f\xfd": _decompress_zstd,
+    b"BZh": bz2.decompress,
+    b"\xfd7zXZ\x00": lzma.decompress,
+}
+"""First bytes of compressed content, however the file is named -> function that decompresses it."""
+_UNREADABLE = (
+    *(OSError, EOFError, zlib.error, lzma.LZMAError, zipfile.BadZipFile),
+    *(RuntimeError, NotImplementedError, ValueError),
+)
+"""Errors of reading what is damaged, encrypted or compressed in an unknown way."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +77,7 @@ class DataFile:
     def suffix(self) -> str:
         """Last suffix of its name in lower case, compression aside."""
         name = PurePosixPath(self.member or self.path.name)
-        return PurePosixPath(name.stem).suffix.lower() if name.suffix.lower() == ".gz" else name.suffix.lower()
+        return PurePosixPath(name.stem if name.suffix.lower() in COMPRESSED else name).suffix.lower()
 
     def read(self) -> bytes:
         """Return its bytes, decompressed.
@@ -59,8 +93,11 @@ class DataFile:
                     content = archive.read(self.member)
             else:
                 content = self.path.read_bytes()
-            return gzip.decompress(content) if content.startswith(GZIP) else content
-        except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+            decompress = next((_DECOMPRESSION[key] for key in _DECOMPRESSION if content.startswith(key)), bytes)
+            return decompress(content)
+        except ImportError:
+            raise BadData(f"{self.name}: expected pyarrow to decompress Zstandard with: pip install pyarrow") from None
+        except _UNREADABLE as error:
             raise BadData(f"{self.name}: expected a readable file, got unreadable data: {error}") from None
 
 
@@ -116,7 +153,9 @@ def is_catalog(path: Path) -> bool:
 
 def _is_data(name: str) -> bool:
     name = name.lower()
-    plain = name.removesuffix(".gz")
+    plain = name
+    for suffix in COMPRESSED:
+        plain = plain.removesuffix(suffix)
     return not name.startswith(".") and (plain.endswith(SUFFIXES) or name.endswith(".zip"))
 
 
@@ -156,22 +195,20 @@ class CsvRecords:
         except (BadData, ValueError, csv.Error):
             return None
 
-    def first_short(self, first: int, columns: int) -> tuple[int, int] | None:
-        """Return the line of the first record with fewer cells than ``columns``, and how many it has.
-
-        Parameters
-        ----------
-        first : int
-            Record to begin with.
-        """
-        records = itertools.islice(self._records(), first, None)
-        return next(((line, len(cells)) for line, cells in records if len(cells) < columns), None)
+    def first_ragged(self, first: int) -> tuple[int, int, int] | None:
+        """Return the line of the first record with another number of cells than record ``first``, and both numbers."""
+        columns = None
+        for line, cells in itertools.islice(self._records(), first, None):
+            columns = len(cells) if columns is None else columns
+            if len(cells) != columns:
+                return line, columns, len(cells)
+        return None
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each record and its line; blank lines are no records, and a quoted cell may span several lines."""
         line = 1
         with io.TextIOWrapper(io.BytesIO(self.file.read()), self.encoding, "replace", newline="") as text:
-            reader = csv.reader(text, delimiter=self.delimiter)
+            reader = csv.reader(text, delimiter=self.delimiter, skipinitialspace=True)
             for cells in reader:
                 if len(cells) > 1 or any(cell.strip() for cell in cells):
                     yield line, cells

@@ -15,6 +15,7 @@ from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.inspection import inspect_files
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.quotes.load import load_quotes
+from nautilus_torchserve.market.quotes.quotes import Depth
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load_files
 from support import PROJECT
@@ -129,6 +130,47 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         f"time,open,high,low,close,Volume\n{S},{OHLCV[0]}\n{S + 60},{OHLCV[1]}\n",
         S,
     ),
+    "cryptocompare": (
+        "btc.csv",
+        "time,high,low,open,volumefrom,volumeto,close,conversionType,conversionSymbol\n"
+        f"{S},1.75,1.25,1.5,7,11,1.6,direct,\n{S + 60},1.7,1.5,1.6,9,14,1.5,direct,\n",
+        S,
+    ),
+    "coinapi-ohlcv": (
+        "btc.csv",
+        "time_period_start,time_period_end,time_open,time_close,price_open,price_high,price_low,price_close,"
+        "volume_traded,trades_count\n"
+        + "".join(
+            f"2024-01-01T00:0{at}:00.0000000Z,2024-01-01T00:0{at + 1}:00.0000000Z,,,{values},4\n"
+            for at, values in enumerate(OHLCV)
+        ),
+        S,
+    ),
+    "eodhd-intraday": (
+        "acme.csv",
+        "Timestamp,Gmtoffset,Datetime,Open,High,Low,Close,Volume\n"
+        f"{S},0,2024-01-01 00:00:00,{OHLCV[0]}\n{S + 60},0,2024-01-01 00:01:00,{OHLCV[1]}\n",
+        S,
+    ),
+    "bitfinex-candles": (
+        "btc.csv",
+        f"MTS,OPEN,CLOSE,HIGH,LOW,VOLUME\n{S}000,1.5,1.6,1.75,1.25,7\n{S + 60}000,1.6,1.5,1.7,1.5,9\n",
+        S,
+    ),
+    "trades-date-time": ("acme.csv", "Date,Time,Price,Size,Side\n2024-01-01,00:00:00.123,1.5,7,B\n", S),
+    "alpaca-trades": (
+        "trades.csv",
+        "symbol,timestamp,exchange,price,size,conditions,id,tape\n"
+        "ACME,2024-01-01 00:00:00.123+00:00,V,1.5,7,\"['@', 'I']\",9,C\n",
+        S,
+    ),
+    "coinapi-trades": (
+        "btc.csv",
+        "time_exchange;time_coinapi;guid;price;base_amount;taker_side\n"
+        "2024-01-01T00:00:00.1230000;2024-01-01T00:00:00.1240000;5caec0c2-09f0;1.5;7;BUY\n",
+        S,
+    ),
+    "hyperliquid-trades": ("btc.csv", f"coin,side,px,sz,time,hash,tid\nACME,B,1.5,7,{S}123,0x1,9\n", S),
     "trades": ("btc.csv", f"timestamp,price,size,side\n{S}123,1.5,7,buy\n", S),
     "tardis-trades": (
         "a.csv",
@@ -175,13 +217,61 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
     ),
     "kraken-trades": ("XBTUSD.csv", f"{S},1.5,7\n", S),
     "quotes": ("btc.csv", f"timestamp,bid,ask,bid_size,ask_size\n{S}123,{BOOK}\n", S),
+    "quotes-date-time": (
+        "ibm.csv",
+        "DATE,TIME_M,EX,SYM_ROOT,BID,BIDSIZ,ASK,ASKSIZ\n20240101,0:00:00.123,N,ACME,1.4,2,1.6,4\n",
+        S,
+    ),
+    "truefx": ("EURUSD-2024-01.csv", "EUR/USD,20240101 00:00:00.123,1.4,1.6\n", S),
+    "alpaca-quotes": (
+        "quotes.csv",
+        "symbol,timestamp,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,conditions,tape\n"
+        "ACME,2024-01-01 00:00:00.123+00:00,V,1.6,4,V,1.4,2,['R'],C\n",
+        S,
+    ),
+    "coinapi-quotes": (
+        "btc.csv",
+        "time_exchange;time_coinapi;ask_px;ask_sx;bid_px;bid_sx\n"
+        "2024-01-01T00:00:00.1230000;2024-01-01T00:00:00.1240000;1.6;4;1.4;2\n",
+        S,
+    ),
     "tardis-quotes": ("a.csv", f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,4,1.6,1.4,2\n", S),
+    "depth": (
+        "btc.csv",
+        "timestamp,bid_price_0,ask_price_0,bid_size_0,ask_size_0,bid_price_1,ask_price_1,bid_size_1,ask_size_1\n"
+        f"{S}123,{BOOK},1.3,,5,\n",
+        S,
+    ),
+    "tardis-book-snapshot": (
+        "a.csv",
+        "exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,"
+        "asks[1].price,asks[1].amount,bids[1].price,bids[1].amount\n"
+        f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,1.6,4,1.4,2,,,1.3,5\n",
+        S,
+    ),
     "binance-bookticker": ("BTCUSDT-bookTicker-2024-01-01.csv", f"1,1.4,2,1.6,4,{S}123,{S}124\n", S),
     "databento-mbp-1": (
         "glbx.csv",
         "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
         "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,symbol\n"
         f"{S}123000001,{S}123000000,1,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,1,1,ACME\n",
+        S,
+    ),
+    "databento-mbp-10": (
+        "glbx.csv",
+        "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
+        + "".join(f"bid_px_{n:02},ask_px_{n:02},bid_sz_{n:02},ask_sz_{n:02}," for n in range(10))
+        + f"symbol\n{S}123000001,{S}123000000,10,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,"
+        + "1300000000,9223372036854775807,5,0,"
+        + "9223372036854775807,9223372036854775807,0,0," * 8
+        + "ACME\n",
+        S,
+    ),
+    "databento-bbo": (
+        "glbx.csv",
+        "ts_recv,ts_event,rtype,publisher_id,instrument_id,side,price,size,flags,sequence,"
+        "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,symbol\n"
+        f"{S}123000000,{S}000000000,195,1,5,N,,,0,7,1400000000,1600000000,2,4,1,1,ACME\n",
         S,
     ),
     "massive-quotes": (
@@ -195,6 +285,12 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         "Gmt time,Ask,Bid,AskVolume,BidVolume\n01.01.2024 00:00:00.123,1.6,1.4,4,2\n",
         S,
     ),
+    "histdata-ticks": ("DAT_ASCII_EURUSD_T_202401.csv", "20240101 000000123,1.4,1.6,0\n", EST_S),
+    "metatrader-ticks": (
+        "EURUSD_202401010000_202401010001.csv",
+        "<DATE>\t<TIME>\t<BID>\t<ASK>\t<LAST>\t<VOLUME>\t<FLAGS>\n2024.01.01\t00:00:00.123\t1.4\t1.6\t\t\t6\n",
+        S,
+    ),
 }
 BY_NAME = {layout.name: layout for layout in ALL_LAYOUTS}
 
@@ -206,7 +302,8 @@ def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path:
     path.write_text(text)
     instrument = f"ACME.{layout.venue}" if layout.only_by_name or (layout.kind != "bars" and not layout.venue) else None
     if "symbol" in layout.columns or layout.matches_name(file):
-        instrument = None if name not in ("trades", "quotes") else "ACME.X"
+        has_symbol = layout.required.count("symbol") or layout.matches_name(file) or "symbol" in text or "SYM" in text
+        instrument = None if has_symbol else "ACME.X"
     read = ReadOptions(layout=name if layout.only_by_name else None)
 
     inspection = inspect_files(path, instrument, read)
@@ -226,7 +323,11 @@ def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path:
         assert (steps["price"], steps["size"]) == ("1.5", "7")
         assert steps["side"] == ("+0" if "side" not in layout.columns else "+1")
     else:
-        assert [steps[of] for of in ("bid_price", "ask_price", "bid_size", "ask_size")] == BOOK.split(",")
+        sizes = BOOK.split(",")[2:] if "bid_size" in layout.columns else ["1000000"] * 2
+        assert [steps[of] for of in ("bid_price", "ask_price", "bid_size", "ask_size")] == ["1.4", "1.6", *sizes]
+    if isinstance(data, Depth):
+        assert [side[0, :3].tolist() for side in (data.bid_prices, data.bid_sizes)] == [[14, 13, 0], [2, 5, 0]]
+        assert [side[0, :3].tolist() for side in (data.ask_prices, data.ask_sizes)] == [[16, 0, 0], [4, 0, 0]]
 
 
 def test_names_of_layouts_are_unique_and_documented() -> None:

@@ -16,7 +16,8 @@ TOOLS = ("sh", "make", "rm", "touch")
 @pytest.fixture
 def machine(tmp_path: Path) -> Path:
     """A checkout's files for `make setup`, and a folder ``bin`` with all programs of the machine: no Python yet."""
-    for name in ("Makefile", "pyproject.toml", "setup.cfg", "setup.py", "constraints.txt", "deploy/make_venv.sh"):
+    names = ("Makefile", "pyproject.toml", "setup.cfg", "setup.py", "constraints.txt")
+    for name in (*names, "deploy/find_python.sh", "deploy/make_venv.sh"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(PROJECT / name, tmp_path / name)
     (tmp_path / "bin").mkdir()
@@ -79,6 +80,11 @@ OF_3_13 = 'if [ "$1" = -c ]; then echo 3.13; else exit 1; fi'
         ({"python3": "echo 3.14", "python3.12": OF_3_13}, [], "got {bin}/python3.12 without them"),
         ({"python3": OF_3_13, "own": OF_3_13}, ["PYTHON=own"], "got {bin}/own without them"),
         ({"uv": "echo {bin}/elsewhere", "elsewhere": WITHOUT_VENV}, [], "got {bin}/elsewhere without them"),
+        (
+            {"uv": 'test "$3" = 3.13 && echo {bin}/elsewhere', "elsewhere": OF_3_13, "python3.13": "exit 127"},
+            ["PYTHON=python3.13"],
+            "got {bin}/elsewhere without them",
+        ),
     ],
 )
 def test_missing_python_is_named_and_no_environment_is_left(
@@ -99,7 +105,7 @@ def test_missing_python_is_named_and_no_environment_is_left(
 @pytest.mark.parametrize(
     ("version", "arguments", "message"),
     [
-        ("3.14", [], "error: expected Python 3.11, 3.12 or 3.13 in .venv, got 3.14: make clean removes it"),
+        ("3.14", [], "error: expected Python 3.11 3.12 3.13 in .venv, got 3.14: make clean removes it"),
         ("3.12", ["PYTHON=own"], "error: expected Python 3.13 (own) in .venv, got 3.12: make clean removes it"),
     ],
 )
@@ -121,7 +127,7 @@ def test_environment_of_another_python_is_the_users_to_remove(
 def test_a_half_made_environment_is_made_anew_and_a_whole_one_kept(machine: Path) -> None:
     install(machine, "python3", f'exec {sys.executable} "$@"')
     (machine / ".venv" / "bin").mkdir(parents=True)
-    command = ["sh", "deploy/make_venv.sh"]
+    command = ["sh", "deploy/make_venv.sh", ".venv", "3.11", "3.12", "3.13"]
 
     subprocess.run(command, cwd=machine, env={"PATH": str(machine / "bin")}, check=True)
     subprocess.run([machine / ".venv" / "bin" / "python", "-m", "pip", "--version"], check=True)

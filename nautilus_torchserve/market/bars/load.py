@@ -34,15 +34,15 @@ from nautilus_torchserve.market.row_order import repeated_rows
 from nautilus_torchserve.market.steps import common_steps
 from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, Instrument, utc_text
 
-MISSING = ("", "null", "nan", "NaN", "None")
-"""Cells of a bar that is not there."""
+MISSING = ("", "null", "nan", "none", "n/a", "na")
+"""Cells of a bar that is not there, in lower case."""
 HOUR_NS = 3_600 * 10**9
 
 
 def load_bars(
     data: Path | str | None,
-    bars: int,
-    seed: int,
+    bars: int = 0,
+    seed: int = 1,
     instrument_id: str | None = None,
     interval_ns: int | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
@@ -57,7 +57,7 @@ def load_bars(
     data : path, optional
         A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
     bars : int
-        Number of bars to simulate.
+        Number of bars to simulate, without data.
     seed : int
         Seed of the simulation.
     instrument_id : str, optional
@@ -125,8 +125,8 @@ def load_bar_files(
     Returns
     -------
     Bars
-        Not checked yet: see `market.bars.checks`. Their interval is the most frequent time between
-        neighbouring stamps. Prices are exact; their precision is the most decimals seen in any of the
+        Not checked yet: see `market.bars.checks`. Their interval is that of a column, else the most frequent time
+        between neighbouring stamps. Prices are exact; their precision is the most decimals seen in any of the
         four, zeros at the end not counted. So are volumes, up to the decimals at which the file's total
         stays below 2**53 steps, and with it every sum of volumes exact in a float64; what is beyond, the
         noise of exporters that write binary floats (``218102.59507500002``), is rounded, and the notes
@@ -159,7 +159,7 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
         instrument=Instrument(symbol, venue, price_precision, size_precision),
         source=file.name,
         simulated=False,
-        interval_ns=0,
+        interval_ns=_stated_interval_ns(table),
         ts_event=stamps.utc_ns[priced],
         open=prices[0],
         high=prices[1],
@@ -173,7 +173,25 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
     return bars, None if stamps.offset_ns is None else stamps.offset_ns[priced]
 
 
-def _interval_ns(name: str, stamps: NDArray[np.int64]) -> int:
+def _stated_interval_ns(table: MarketTable) -> int:
+    """Return the interval that a column of the file states, 0 without one."""
+    if "interval" not in table.columns:
+        return 0
+    column, intervals_s = table.columns["interval"], table.layout.intervals_s
+    code = table.only_value(column)
+    if code not in intervals_s:
+        raise table.refusal(column)(0, f"one of {', '.join(intervals_s)}")
+    return intervals_s[code] * 10**9
+
+
+def _interval_ns(name: str, parts: Sequence[Bars], stamps: NDArray[np.int64]) -> int:
+    """Return the interval that the files state, else the most frequent time between neighbouring stamps."""
+    stated = sorted({bars.interval_ns for bars in parts})
+    if len(stated) > 1:
+        got = " and ".join(f"{interval_ns / 1e9:g} s" for interval_ns in stated)
+        raise BadData(f"{name}: expected bars of one interval, got {got}")
+    if stated[0]:
+        return stated[0]
     lengths, counts = np.unique(np.diff(stamps), return_counts=True)
     if not len(lengths):
         raise BadData(
@@ -214,7 +232,8 @@ def _closes(
 
 def _priced(table: MarketTable) -> tuple[NDArray[np.int64], str | None]:
     """Return the rows that have a price, and a note on others: Yahoo writes ``null`` for a day that it lacks."""
-    empty = table.frame[[table.columns[name] for name in PRICES]].isin(MISSING).all(axis=1).to_numpy()
+    prices = [table.frame[table.columns[name]].str.lower() for name in PRICES]
+    empty = np.logical_and.reduce([price.isin(MISSING).to_numpy() for price in prices])
     rows = np.flatnonzero(~empty)
     if not empty.any():
         return rows, None
@@ -291,7 +310,7 @@ def _joined(parts: Sequence[tuple[Bars, NDArray[np.int64] | None]], source: str,
     if moved := int((order != kept).sum()):
         notes.append(f"{name}: {moved:,} of {len(kept):,} bars were not in order of time and were sorted.")
     joined = joined.take(order)
-    interval_ns = _interval_ns(name, joined.ts_event)
+    interval_ns = _interval_ns(name, all_bars, joined.ts_event)
     if read.stamp == "close":
         return replace(joined, interval_ns=interval_ns, notes=tuple(notes))
     offset_ns = offsets[order].astype(np.int64) if has_offset else None

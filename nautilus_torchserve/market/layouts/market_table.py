@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.cells import read_cells
 from nautilus_torchserve.market.csv_table import Table, Times, is_unix
-from nautilus_torchserve.market.data_files import DataFile, FileRows
+from nautilus_torchserve.market.data_files import COMPRESSED, DataFile, FileRows
+from nautilus_torchserve.market.data_files import SUFFIXES as FILE_SUFFIXES
 from nautilus_torchserve.market.decimal_marks import decimal_mark, with_point
 from nautilus_torchserve.market.decimals import parse_decimals, without_float_noise
-from nautilus_torchserve.market.layouts.layout import Layout, recognise_header, recognise_row
+from nautilus_torchserve.market.layouts.layout import Layout, recognise_header, recognise_row, refuse_unread_clock
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.local_time import DAY_NS
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 
-SUFFIXES = re.compile(r"(\.(csv|txt|tsv|gz|zip|parquet|pq|feather|arrow))+$", re.IGNORECASE)
+SUFFIXES = re.compile(rf"({'|'.join(map(re.escape, (*FILE_SUFFIXES, '.json', *COMPRESSED, '.zip')))})+$", re.IGNORECASE)
 TEXTS = ("time", "received", "id", "symbol", "exchange", "side", "action")
 """Fields that are no numbers."""
 EXAMPLE_TIME = "a time like 2024-01-31 or 2024-01-31T09:30:00Z"
@@ -113,6 +114,14 @@ class MarketTable(Table):
             raise BadData(f"{self.name}: expected {self.layout.kind}, got none in {len(chosen):,} rows")
         return replace(self.take(np.flatnonzero(chosen)), notes=(*self.notes, note))
 
+    def with_repeated(self) -> "MarketTable":
+        """Return the table with the values that the layout leaves out where they have not changed."""
+        columns = [self.columns[field] for field in self.layout.repeated]
+        if not columns:
+            return self
+        filled = self.frame[columns].replace("", None).ffill().fillna("")
+        return replace(self, frame=self.frame.assign(**filled))
+
 
 def read_market_table(file: DataFile, what: str, layouts: Sequence[Layout], read: ReadOptions) -> MarketTable:
     """Read a file of one of ``layouts``, every cell as the text it is.
@@ -136,14 +145,21 @@ def read_market_table(file: DataFile, what: str, layouts: Sequence[Layout], read
     else:
         names = cells.header
         layout, positions = recognise_header(file.name, names, layouts)
+        form, first = layout.time_form, str(cells.frame.iloc[0, positions["time"]])
+        if form is not None and len(layouts) > 1 and not form.fullmatch(first.strip()):
+            others = [other for other in layouts if other is not layout]
+            layout, positions = recognise_header(file.name, names, others)
     columns = {field: names[position] for field, position in positions.items()}
     frame = cells.frame[[*positions.values()]].set_axis([*columns.values()], axis=1).reset_index(drop=True)
-    if "clock" in columns:  # a date and a time of day are one time
+    if "clock" not in columns:
+        rest = {names[at]: str(cells.frame.iloc[0, at]) for at in range(len(names)) if at not in positions.values()}
+        refuse_unread_clock(file.name, frame[columns["time"]].iloc[0], rest)
+    else:  # a date and a time of day are one time
         date, clock = columns.pop("time"), columns.pop("clock")
         columns["time"] = f"{date} {clock}"
         frame[columns["time"]] = frame.pop(date) + " " + frame.pop(clock)
     table = MarketTable(file.name, frame, cells.rows, layout, columns, read.decimal or "point", cells.notes)
-    table = table.with_actions()
+    table = table.with_actions().with_repeated()
     return table if read.decimal or not cells.delimiter else replace(table, mark=_mark(table, cells.delimiter))
 
 

@@ -20,7 +20,7 @@ from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.bars.actor import exact
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import event_stream, merge
+from nautilus_torchserve.trading.features.stream import Stream, event_streams, merge
 from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscription_of
 from nautilus_torchserve.trading.instruments.conform import conform
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
@@ -73,6 +73,11 @@ class MarketData:
     instruments: tuple[Instrument, ...]
     """Instrument of each of them."""
 
+    def streams(self) -> list[Stream]:
+        """Return the streams of all data."""
+        pairs = zip(self.series, self.instruments, strict=True)
+        return [stream for data, instrument in pairs for stream in event_streams(data, instrument)]
+
     def between(self, first_ns: int, last_ns: int) -> "MarketData":
         """Return what was received in a time, both ends included (Unix ns); instruments without any are left out."""
         kept = []
@@ -124,11 +129,10 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
     check_subscriptions(about.subscriptions, market.series, name)
     wanted = frozenset(about.subscriptions)
     bar_types = [item.bar_type for item in about.subscriptions if item.bar_type and item.is_internal]
-    streams = [event_stream(*pair) for pair in zip(market.series, market.instruments, strict=True)]
     rows, places, prices = [], [], []
     event, price = 0, float("nan")
     of_quotes = all(isinstance(data, Quotes) for data in market.series)
-    for chunk in merge(streams, InternalBars(bar_types, market.instruments)):
+    for chunk in merge(market.streams(), InternalBars(bar_types, market.instruments)):
         for data in chunk:
             is_internal = isinstance(data, Bar) and data.bar_type.is_internally_aggregated()
             if not is_internal:
@@ -185,9 +189,14 @@ def feature_arrays(
         The spec names what does not exist.
     """
     spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
-    features = spec.features
     market = load_market_data([data] if isinstance(data, Trades | Bars | Quotes) else data, options)
     instrument_id = market.instruments[0].id if instrument is None else InstrumentId.from_str(instrument)
+    return market_arrays(spec, market, instrument_id)
+
+
+def market_arrays(spec: ModelSpec, market: MarketData, instrument_id: InstrumentId) -> FeatureArrays:
+    """Return what `feature_arrays` does, of market data in the engine's names and decimals."""
+    features = spec.features
     computed = feature_rows(features, market, instrument_id, spec.name)
     steps = load_schema(features).time_steps
     rows, first = computed.rows[features.warm_up :], features.warm_up + (steps or 1) - 1

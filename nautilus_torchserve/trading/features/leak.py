@@ -27,11 +27,10 @@ from nautilus_torchserve.trading.features.arrays import (
     MarketData,
     feature_rows,
     load_market_data,
-    received,
 )
 from nautilus_torchserve.trading.features.instrument_features import FeaturesFailed, load_schema
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import event_stream, merge
+from nautilus_torchserve.trading.features.stream import merge
 from nautilus_torchserve.trading.features.subscription import Subscription, held_data, parse_subscription, source_of
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 
@@ -99,7 +98,7 @@ class _Check:
     def __init__(self, name: str, features: FeatureSet, market: MarketData, instrument_id: InstrumentId) -> None:
         self._name, self._features, self._market, self._instrument_id = name, features, market, instrument_id
         self._columns = [column.name for column in load_schema(features).columns]
-        self._times = np.sort(np.concatenate([received(series) for series in market.series]))
+        self._times = np.sort(np.concatenate([stream.ts_init for stream in market.streams()]))
         self._comparisons = 0
         self._notes: list[str] = []
 
@@ -228,7 +227,7 @@ def vectorised_arguments(
     for text in features.data:
         subscription = parse_subscription(text, instrument_id)
         source = source_of(subscription)
-        series = next((data for data in market.series if held_data(data) == source), None)
+        series = next((data for data in market.series if source in held_data(data)), None)
         if series is None:
             raise BadSetting(f"expected a vectorised form of trades, bars and quotes that are there, got one of {text}")
         arguments[text] = _closed_bars(subscription, market, series.source) if subscription.is_internal else series
@@ -239,10 +238,9 @@ def _closed_bars(subscription: Subscription, market: MarketData, source: str) ->
     """Return bars that NautilusTrader aggregates, as arrays."""
     bar_type = subscription.bar_type
     assert bar_type is not None
-    streams = [event_stream(*pair) for pair in zip(market.series, market.instruments, strict=True)]
     closed = [
         data
-        for chunk in merge(streams, InternalBars([bar_type], market.instruments))
+        for chunk in merge(market.streams(), InternalBars([bar_type], market.instruments))
         for data in chunk
         if isinstance(data, Bar) and data.bar_type == bar_type
     ]

@@ -9,7 +9,7 @@ from nautilus_trader.model.enums import PriceType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.quotes.quotes import Depth, Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, load_object
 from nautilus_torchserve.trading.bars.types import bar_type as external_bars
@@ -92,7 +92,7 @@ def check_subscriptions(
     ------
     BadData
     """
-    held = {held_data(item) for item in data}
+    held = {subscription for item in data for subscription in held_data(item)}
     for subscription in subscriptions:
         needed = source_of(subscription)
         if needed not in held:
@@ -109,12 +109,15 @@ def source_of(subscription: Subscription) -> Subscription:
     return Subscription(kind, bar_type.instrument_id)
 
 
-def held_data(data: Trades | Bars | Quotes) -> Subscription:
-    """Return what market data hold."""
+def held_data(data: Trades | Bars | Quotes) -> tuple[Subscription, ...]:
+    """Return what market data hold: depth has the quotes of its best level, too."""
     instrument_id = engine_id(data.instrument.symbol, data.instrument.venue)
-    if not isinstance(data, Bars):
-        return Subscription("trades" if isinstance(data, Trades) else "quotes", instrument_id)
-    return Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns))
+    if isinstance(data, Bars):
+        return (Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns)),)
+    kinds: tuple[Kind, ...] = ("trades",)
+    if isinstance(data, Quotes):
+        kinds = ("depth", "quotes") if isinstance(data, Depth) else ("quotes",)
+    return tuple(Subscription(kind, instrument_id) for kind in kinds)
 
 
 def source_kinds(features: FeatureSet) -> set[Kind]:

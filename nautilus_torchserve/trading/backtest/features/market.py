@@ -28,7 +28,7 @@ from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
 from nautilus_torchserve.trading.backtest.quoted import quotes_in_force, within_quotes
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
-from nautilus_torchserve.trading.features.stream import Stream, event_stream, merge
+from nautilus_torchserve.trading.features.stream import Stream, event_streams, merge
 from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscriptions_of
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.instruments.instruments import implied
@@ -103,8 +103,9 @@ class FeatureMarket(Market[Any]):
         return []
 
     def run(self, node: BacktestNode, engine: BacktestEngine) -> None:
-        events = [event_stream(part.run, part.instrument) for part in self.parts]
-        quotes = [event_stream(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
+        events = [stream for part in self.parts for stream in event_streams(part.run, part.instrument)]
+        beside = [(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
+        quotes = [stream for pair in beside for stream in event_streams(*pair)]
         assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
         # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
         streams = [*quotes, *events, *assumed]
@@ -128,7 +129,8 @@ class FeatureMarket(Market[Any]):
         if part.quotes is not None or isinstance(run, Quotes):
             return None
         if isinstance(run, Trades):
-            return event_stream(implied(run, tick_steps(instrument)), instrument)
+            (stream,) = event_streams(implied(run, tick_steps(instrument)), instrument)
+            return stream
         quotes = bar_quote_ticks(run, instrument, self.settings.spread_bps)
         ts_init = np.array([quote.ts_init for quote in quotes], dtype=np.int64)
         return Stream(ts_init, lambda start, stop: quotes[start:stop])

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.serving.client.transports import is_server_url
 from nautilus_torchserve.trading.backtest.prefetch.prediction_table import PredictionInjector, PredictionTable, concat
 from nautilus_torchserve.trading.backtest.prefetch.requests import Failures
+from nautilus_torchserve.trading.backtest.simulated_time import are_alerts_in_order
 from nautilus_torchserve.trading.inference.messages import ModelInput
 
 THREADS = 4
@@ -149,8 +150,11 @@ class MergedData:
         return known.take(slice(count)) if count else None
 
     def _fires_at_end(self, known: PredictionTable) -> bool:
-        """Return whether predictions due at the very end take effect: inline, an alert set at that time does not."""
-        return bool((known.arrived_ns[known.due_ns == self._end_ns] < self._end_ns).any())
+        """Return whether predictions due at the very end take effect.
+
+        Inline, an alert that is set at that very time does not run before NautilusTrader 1.223.
+        """
+        return are_alerts_in_order() or bool((known.arrived_ns[known.due_ns == self._end_ns] < self._end_ns).any())
 
 
 def _by_time(streams: Sequence[tuple[Sequence[Data], NDArray[np.int64]]]) -> list[Data]:

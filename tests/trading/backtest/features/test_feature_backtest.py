@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 from bar_support import market
-from nautilus_trader.model.data import Bar, BarType, QuoteTick, TradeTick
+from nautilus_trader.model.data import Bar, BarType, OrderBookDepth10, QuoteTick, TradeTick
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from nautilus_trader.trading.config import StrategyConfig
 from nautilus_trader.trading.strategy import Strategy
 
 from nautilus_torchserve.features.schema import Column, FeatureSchema
+from nautilus_torchserve.market.quotes.load import load_quotes
+from nautilus_torchserve.market.quotes.quotes import LEVELS, Depth, Quotes
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
@@ -24,16 +28,20 @@ from nautilus_torchserve.trading.backtest.report import summary, write_reports
 from nautilus_torchserve.trading.backtest.results import BacktestResult
 from nautilus_torchserve.trading.backtest.run import Data, run_backtest
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.instruments.instruments import implied
+from nautilus_torchserve.trading.features.arrays import feature_arrays
+from nautilus_torchserve.trading.features.leak import find_leaks
+from nautilus_torchserve.trading.instruments.instruments import implied, to_depth10
 from nautilus_torchserve.trading.prediction import Prediction
 from nautilus_torchserve.trading.prediction_strategy import PredictionStrategy, PredictionStrategyConfig
 
 SCHEMA = FeatureSchema("move/1", (Column("move", "bps"), Column("other", "bps")), window=2)
 
 
-def price_of(data: TradeTick | Bar | QuoteTick) -> float:
+def price_of(data: TradeTick | Bar | QuoteTick | OrderBookDepth10) -> float:
     if isinstance(data, TradeTick):
         return data.price.as_double()
+    if isinstance(data, OrderBookDepth10):
+        return sum(level.price.as_double() for level in (*data.bids[:3], *data.asks[:3]))
     return (data.close if isinstance(data, Bar) else data.bid_price).as_double()
 
 
@@ -64,7 +72,7 @@ def spec_on(*data: str) -> ModelSpec:
 
 
 TRADES, BARS, QUOTES = spec_on("trades"), spec_on("bars:1-MINUTE-LAST-EXTERNAL"), spec_on("quotes")
-BOTH = spec_on("trades", "quotes")
+BOTH, DEPTH, ALL = spec_on("trades", "quotes"), spec_on("depth"), spec_on("trades", "depth", "quotes")
 CROSS = spec_on("bars:1-MINUTE-LAST-EXTERNAL", "bars:ETHUSD.SIM-1-MINUTE-LAST-EXTERNAL")
 TICK_BARS = spec_on("bars:5-TICK-LAST-INTERNAL")
 
@@ -192,6 +200,59 @@ def test_quotes_of_the_venue_beside_trades(moves_archive: Path) -> None:
 
     assert len(result.instruments) == 1
     assert len(result.predictions) > 250
+
+
+def with_levels(quotes: Quotes) -> Depth:
+    """Three levels of 0.05 each, two ticks apart, in quotes whose best level has this size, too."""
+    apart, size = 2 * np.arange(LEVELS), np.where(np.arange(LEVELS) < 3, 50, 0)
+    sizes = np.tile(size, (len(quotes), 1))
+    return Depth(
+        **{**vars(quotes), "bid_size": sizes[:, 0], "ask_size": sizes[:, 0]},
+        bid_prices=np.where(size, quotes.bid_price[:, None] - apart, 0),
+        ask_prices=np.where(size, quotes.ask_price[:, None] + apart, 0),
+        bid_sizes=sizes,
+        ask_sizes=sizes,
+    )
+
+
+def test_orders_walk_the_levels_that_features_are_computed_from(moves_archive: Path, tmp_path: Path) -> None:
+    depth = with_levels(implied(load(None, trades=300, seed=2)))
+    settings = settings_for(moves_archive, "DEPTH", trade_size=Decimal("0.06"))
+
+    result = in_both_modes([depth], settings)
+
+    at = np.searchsorted(depth.ts_init, result.fills["ts_ns"].to_numpy(), side="right") - 1
+    is_buy = (result.fills["side"] == "BUY").to_numpy()
+    best = np.where(is_buy, depth.ask_price[at], depth.bid_price[at])
+    worse = np.where(is_buy, 1, -1) * (np.round(result.fills["price"] * 100).astype(int) - best)
+    filled = result.fills.groupby([result.fills["ts_ns"], worse])["quantity"].sum().unstack(fill_value=0).round(2)
+    assert filled.columns.tolist() == [1, 3, 5]  # each level costs a tick
+    assert filled.drop_duplicates().to_numpy().tolist() == [[0.05, 0.01, 0], [0.05, 0.05, 0.02]]
+    assert len(filled) > 10
+    assert "with 3 levels of each side" in write_reports(settings, result, tmp_path).read_text()
+
+
+def test_depth_beside_trades_also_from_a_catalog(moves_archive: Path, tmp_path: Path) -> None:
+    trades = load(None, trades=300, seed=2)
+    depth = with_levels(implied(trades))
+    ParquetDataCatalog(tmp_path).write_data(to_depth10(depth))
+    stored = load_quotes(tmp_path)
+
+    result = in_both_modes([trades, stored], settings_for(moves_archive, "ALL"))
+
+    assert (type(stored), stored.sha256) == (Depth, depth.sha256)
+    assert len(result.predictions) > 250
+
+
+def test_training_and_leak_have_the_depth_that_a_backtest_has(moves_archive: Path) -> None:
+    depth = with_levels(implied(load(None, trades=300, seed=2)))
+
+    arrays = feature_arrays(DEPTH, depth)
+    leaks = find_leaks(DEPTH, [depth]).leaks
+
+    predictions = run_backtest([depth], settings_for(moves_archive, "DEPTH")).predictions
+    assert arrays.ts_event[: len(predictions)].tolist() == predictions["ts_event"].tolist()
+    assert leaks == ()
 
 
 def test_bars_that_nautilus_trader_aggregates(moves_archive: Path) -> None:
