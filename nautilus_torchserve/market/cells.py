@@ -76,8 +76,8 @@ def read_cells(file: DataFile, what: str) -> FileCells:
     elif content.lstrip(JSON_PADDING)[:1] in (b"[", b"{"):
         header, rows = read_json_rows(file.name, content)
         cells = FileCells(file.name, pd.DataFrame(rows, dtype=object), header, None, ",")
-    elif file.suffix in COLUMNAR or content.startswith((PARQUET, ARROW, ARROW_STREAM)):
-        cells = _columnar(file, content)
+    elif is_columnar(file, content):
+        cells = read_columnar(file, content)
     else:
         cells = _csv(file, content)
     if cells.frame.empty:
@@ -178,7 +178,19 @@ def _long_format(wide: pd.DataFrame, head: list[list[str]]) -> tuple[list[str], 
     return [head[2][0], *fields, "Ticker"], pd.concat(blocks), np.concatenate(positions)
 
 
-def _columnar(file: DataFile, content: bytes) -> FileCells:
+def is_columnar(file: DataFile, content: bytes) -> bool:
+    """Return whether a file is Parquet, Feather or Arrow, by its content or its name."""
+    return file.suffix in COLUMNAR or content.startswith((PARQUET, ARROW, ARROW_STREAM))
+
+
+def read_columnar(file: DataFile, content: bytes) -> FileCells:
+    """Read a file of columns of typed values, each value as the shortest text that has it exactly.
+
+    Raises
+    ------
+    BadData
+        It is unreadable.
+    """
     try:
         from pyarrow import ArrowException, feather, ipc, parquet  # a dependency of NautilusTrader, not of ours
     except ImportError:

@@ -139,10 +139,8 @@ def require_files(data: Path, what: str) -> list[DataFile]:
             got = "neither a file nor a folder"
         else:
             got = "a pattern that no file matches" if glob.has_magic(str(data)) else "a path that does not exist"
-        raise BadData(
-            f"{data}: expected a file of {what}, a folder with such files, or a NautilusTrader catalog with {what}, "
-            f"got {got}"
-        )
+        catalog = "" if what == "headlines" else f", or a NautilusTrader catalog with {what}"
+        raise BadData(f"{data}: expected a file of {what}, a folder with such files{catalog}, got {got}")
     return files
 
 
