@@ -1,5 +1,5 @@
-"""The cells of a market data file as text, whatever the columns mean: CSV in any dialect, JSON, Parquet, Feather
-and DBN.
+"""The cells of a market data file as text, whatever the columns mean: CSV in any dialect, JSON, Parquet, Feather,
+DBN and bi5.
 """
 
 import io
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nautilus_torchserve.market.bad_data import BadData
+from nautilus_torchserve.market.bi5 import HEADER, read_bi5
 from nautilus_torchserve.market.csv_dialect import detect_dialect
 from nautilus_torchserve.market.data_files import CsvRecords, DataFile, FileRows
 from nautilus_torchserve.market.dbn import MAGIC, dbn_to_csv
@@ -71,7 +72,10 @@ def read_cells(file: DataFile, what: str) -> FileCells:
     if other := NO_DATA.match(content):
         got = other[0].decode(errors="replace").strip()
         raise BadData(f"{file.name}: expected market data, got {got!r}, the start of a file of another kind; {REMEDY}")
-    if content.startswith(MAGIC):
+    if file.suffix == ".bi5":
+        ticks = pd.DataFrame(read_bi5(file.name, file.full_path, content), columns=range(len(HEADER)), dtype=object)
+        cells = FileCells(file.name, ticks, HEADER, None, ",")
+    elif content.startswith(MAGIC):
         cells = replace(_csv(file, dbn_to_csv(file.name, content)), rows=None)
     elif content.lstrip(JSON_PADDING)[:1] in (b"[", b"{"):
         header, rows = read_json_rows(file.name, content)
