@@ -75,6 +75,17 @@ FORMS: dict[str, tuple[str, str | Callable[[Path], None]]] = {
             "Timestamp", "Open", "High", "Low", "Close", "Volume_(BTC)", "Volume_(Currency)", extra=",9"
         ).replace(f"\n{S},", f"\n{S - 60},NaN,NaN,NaN,NaN,NaN,NaN\n{S},"),
     ),
+    "the volume in the quote currency first": (
+        "acme.csv",
+        HEADER.replace("volume", "Volume USD,Volume BTC")
+        + "".join(",".join(map(str, [*row[:5], 9, row[5]])) + "\n" for row in ROWS),
+    ),
+    "a Unix time and the same as text": (
+        "acme.csv",
+        HEADER.replace("open", "datetime,open")
+        + "".join(f"{row[0]},2024-01-01 00:00:00,{','.join(row[1:])}\n" for row in ROWS),
+    ),
+    "a close and a last price": ("acme.csv", of_columns(*NAMES, "last", extra=",9.5")),
     "a price instead of a close": ("acme.csv", of_columns("Time", "Open", "High", "Low", "Last", "Volume")),
     "a date and a time without a header": (
         "acme.txt",
@@ -164,6 +175,11 @@ DAMAGES: dict[str, tuple[str, str | bytes | Callable[[], bytes], str]] = {
         "acme.csv",
         "date,clock,bid,ask\n2024-01-15,9:30:00.5,1.5,1.6\n",
         "got the date '2024-01-15' beside '9:30:00.5' in column 'clock'",
+    ),
+    "a date beside a time under another name": (
+        "acme.csv",
+        "date,datetime,bid,ask\n2024-01-15,2024-01-15 09:30:00,1.5,1.6\n",
+        "got the date '2024-01-15' beside '2024-01-15 09:30:00' in column 'datetime'",
     ),
     "sizes under unknown names": (
         "acme.csv",

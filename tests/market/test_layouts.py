@@ -145,12 +145,6 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         ),
         S,
     ),
-    "eodhd-intraday": (
-        "acme.csv",
-        "Timestamp,Gmtoffset,Datetime,Open,High,Low,Close,Volume\n"
-        f"{S},0,2024-01-01 00:00:00,{OHLCV[0]}\n{S + 60},0,2024-01-01 00:01:00,{OHLCV[1]}\n",
-        S,
-    ),
     "bitfinex-candles": (
         "btc.csv",
         f"MTS,OPEN,CLOSE,HIGH,LOW,VOLUME\n{S}000,1.5,1.6,1.75,1.25,7\n{S + 60}000,1.6,1.5,1.7,1.5,9\n",

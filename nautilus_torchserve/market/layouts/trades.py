@@ -12,7 +12,7 @@ TARDIS_VENUES = {"binance-futures": "BINANCE"}
 """Exchanges of Tardis whose venue is not simply the name in capitals."""
 BINANCE_NAME = re.compile(r"(?P<symbol>\w+)-(?:trades|aggTrades)\b")
 
-TIMES = ("timestamp", "time", "date", "datetime", "ts_event", "ts")
+TIMES = ("timestamp", "time", "date", "datetime?", "ts_event", "ts")
 """Names of the time of trades and quotes."""
 DATE_AND_CLOCK = {"time": ("date", "datum"), "clock": ("time", "time_m", "zeit", "uhrzeit")}
 """Columns of a time in two of them; ``TIME_M`` is that of the NYSE's TAQ."""
@@ -276,7 +276,7 @@ TRADES = (
             "id": ("id",),
         },
         optional=frozenset({"symbol"}),
-        ignored=("exchange", "conditions", "tape", "update"),
+        ignored=("conditions", "tape", "update"),
     ),
     Layout(
         name="coinapi-trades",
