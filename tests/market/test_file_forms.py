@@ -1,5 +1,6 @@
 """The same bars in other forms are the same bars; what is damaged or unclear is refused with its place."""
 
+import gzip
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.inspection import inspect_files
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.load import load_files
 
 S = 1_704_067_200
 """2024-01-01T00:00:00Z."""
@@ -215,3 +217,45 @@ def test_quotes_with_a_volume_of_an_unknown_zone_are_not_taken_for_those_of_hist
     path.write_text("timestamp,bid,ask,volume\n2024-01-01 00:00:00.123,1.4,1.6,0\n")
     with pytest.raises(BadData, match="expected a column of bid_size"):
         load_quotes(path, "EURUSD.X")
+
+
+def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> None:
+    plain, dumps = tmp_path / "plain", tmp_path / "my dumps"
+    plain.mkdir(), dumps.mkdir()
+    days = [f"1,1.5,7,10.5,{S}123,False\n", f"2,1.5,7,10.5,{S + 86_400}123,False\n"]
+    names = [f"BTCUSDT-trades-{day}.csv" for day in ("2024-01-01", "2024-01-02")]
+    for name, text in zip(names, days, strict=True):
+        (plain / name).write_text(text)
+    with zipfile.ZipFile(dumps / "both.zip", "w") as archive:
+        for name, text in zip(names, days, strict=True):
+            archive.writestr(f"data/{name}", text)
+        archive.writestr("__MACOSX/data/._x.csv", "x")
+        archive.writestr("data/README.md", "x")
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / f"{names[0]}.gz").write_bytes(gzip.compress(days[0].encode()))
+    (tmp_path / "mixed" / names[1]).write_text(days[1])
+    (tmp_path / "mixed" / f"{names[1]}.CHECKSUM").write_text("x")
+    (plain / ".BTCUSDT-trades.csv").write_text("x")
+    (tmp_path / "renamed").mkdir()
+    (tmp_path / "renamed" / names[0]).write_bytes(gzip.compress(days[0].encode()))
+    (tmp_path / "renamed" / f"{names[1]}.gz").write_text(days[1])
+
+    expected = load_files(plain).sha256
+
+    assert len(load_files(plain)) == 2
+    (plain / "ETHUSDT-trades-2024-01-01.csv").write_text(days[0])
+    with pytest.raises(BadData, match=r"one instrument, got BTCUSDT\.BINANCE, ETHUSDT\.BINANCE; name one"):
+        load_files(plain)
+    assert load_files(plain, "BTCUSDT.BINANCE").sha256 == expected
+    assert load_files(plain / "*", "BTCUSDT.BINANCE").sha256 == expected
+    with pytest.raises(BadData, match=r"expected trades of SOLUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
+        load_files(plain, "SOLUSDT.BINANCE")
+    for data in (
+        dumps,
+        dumps / "both.zip",
+        tmp_path / "mixed",
+        tmp_path / "renamed",
+        plain / "BTCUSDT-trades-*.csv",
+        tmp_path / "pla*/BTC*.csv",
+    ):
+        assert load_files(data).sha256 == expected

@@ -153,6 +153,22 @@ QUOTES = (
         units=("nanoseconds",),
     ),
     Layout(
+        name="massive-option-quotes",
+        title="Massive (Polygon) quotes of options",
+        kind="quotes",
+        documented="massive.com/docs/flat-files/options/quotes: times of the SIP alone",
+        columns={
+            "symbol": ("ticker",),
+            "time": ("sip_timestamp",),
+            "bid_price": ("bid_price",),
+            "ask_price": ("ask_price",),
+            "bid_size": ("bid_size",),
+            "ask_size": ("ask_size",),
+        },
+        ignored=("ask_exchange", "bid_exchange", "sequence_number"),
+        units=("nanoseconds",),
+    ),
+    Layout(
         name="dukascopy-ticks",
         title="Dukascopy ticks",
         kind="quotes",
