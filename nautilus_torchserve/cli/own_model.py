@@ -79,9 +79,10 @@ def load_market(
         if "bars" in kinds and interval is not None:
             read = sources.files.read(sources.stamp, sources.price_type)
             loaded.append(load_bars(path, events, seed, name, sources.bar or parse_interval(interval), read))
-        elif kinds == {"quotes"}:
+        elif kinds <= {"quotes", "depth"}:
             if path is None:
-                raise typer.BadParameter(f"expected quotes, which {spec} takes, got none: they are not simulated")
+                needed = " and ".join(sorted(kinds))
+                raise typer.BadParameter(f"expected {needed}, which {spec} takes, got none: they are not simulated")
             loaded.append(load_quotes(path, name, read))
         else:
             loaded.append(load(path, events, seed, name, read))

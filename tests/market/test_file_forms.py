@@ -259,3 +259,34 @@ def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> Non
         tmp_path / "pla*/BTC*.csv",
     ):
         assert load_files(data).sha256 == expected
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_columnar_files_have_the_same_columns(tmp_path: Path, suffix: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {
+            "timestamp": pd.to_datetime([S, S + 60], unit="s", utc=True),
+            "open": [1.5, 1.6],
+            "high": [1.75, 1.7000000000000002],
+            "low": [1.25, 1.5],
+            "close": [1.6, 1.5],
+            "volume": pa.array([7, 9]).to_pandas(),
+        }
+    )
+    path = tmp_path / f"acme{suffix}"
+    frame.to_parquet(path) if suffix == ".parquet" else frame.to_feather(path)
+    csv = tmp_path / "acme.csv"
+    csv.write_text(f"timestamp,open,high,low,close,volume\n{S},1.5,1.75,1.25,1.6,7\n{S + 60},1.6,1.7,1.5,1.5,9\n")
+
+    renamed = tmp_path / "renamed" / "acme.csv"
+    renamed.parent.mkdir()
+    renamed.write_bytes(path.read_bytes())
+
+    bars = load_bar_files(path)
+
+    assert bars.sha256 == load_bar_files(csv).sha256 == load_bar_files(renamed).sha256
+    assert bars.notes == (
+        f"acme{suffix}: 1 of 8 numbers in open, high, low, close had the noise of binary floats and "
+        "were rounded to 15 digits.",
+    )

@@ -13,6 +13,7 @@ from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.inspection import inspect_files
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.quotes.load import load_quotes
+from nautilus_torchserve.market.quotes.quotes import Depth
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.load import load_files
 from support import PROJECT
@@ -239,12 +240,35 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         S,
     ),
     "tardis-quotes": ("a.csv", f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,4,1.6,1.4,2\n", S),
+    "depth": (
+        "btc.csv",
+        "timestamp,bid_price_0,ask_price_0,bid_size_0,ask_size_0,bid_price_1,ask_price_1,bid_size_1,ask_size_1\n"
+        f"{S}123,{BOOK},1.3,,5,\n",
+        S,
+    ),
+    "tardis-book-snapshot": (
+        "a.csv",
+        "exchange,symbol,timestamp,local_timestamp,asks[0].price,asks[0].amount,bids[0].price,bids[0].amount,"
+        "asks[1].price,asks[1].amount,bids[1].price,bids[1].amount\n"
+        f"deribit,BTC-PERPETUAL,{S}123000,{S}124000,1.6,4,1.4,2,,,1.3,5\n",
+        S,
+    ),
     "binance-bookticker": ("BTCUSDT-bookTicker-2024-01-01.csv", f"1,1.4,2,1.6,4,{S}123,{S}124\n", S),
     "databento-mbp-1": (
         "glbx.csv",
         "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
         "bid_px_00,ask_px_00,bid_sz_00,ask_sz_00,bid_ct_00,ask_ct_00,symbol\n"
         f"{S}123000001,{S}123000000,1,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,1,1,ACME\n",
+        S,
+    ),
+    "databento-mbp-10": (
+        "glbx.csv",
+        "ts_recv,ts_event,rtype,publisher_id,instrument_id,action,side,depth,price,size,flags,ts_in_delta,sequence,"
+        + "".join(f"bid_px_{n:02},ask_px_{n:02},bid_sz_{n:02},ask_sz_{n:02}," for n in range(10))
+        + f"symbol\n{S}123000001,{S}123000000,10,1,5,A,B,0,1,3,0,0,7,1400000000,1600000000,2,4,"
+        + "1300000000,9223372036854775807,5,0,"
+        + "9223372036854775807,9223372036854775807,0,0," * 8
+        + "ACME\n",
         S,
     ),
     "databento-bbo": (
@@ -305,6 +329,9 @@ def test_a_file_as_its_vendor_writes_it_is_recognised_and_read_exactly(tmp_path:
     else:
         sizes = BOOK.split(",")[2:] if "bid_size" in layout.columns else ["1000000"] * 2
         assert [steps[of] for of in ("bid_price", "ask_price", "bid_size", "ask_size")] == ["1.4", "1.6", *sizes]
+    if isinstance(data, Depth):
+        assert [side[0, :3].tolist() for side in (data.bid_prices, data.bid_sizes)] == [[14, 13, 0], [2, 5, 0]]
+        assert [side[0, :3].tolist() for side in (data.ask_prices, data.ask_sizes)] == [[16, 0, 0], [4, 0, 0]]
 
 
 def test_names_of_layouts_are_unique_and_documented() -> None:
@@ -340,36 +367,3 @@ def test_a_damaged_file_is_read_or_refused_in_a_sentence(name: str, damages: lis
             outcome = str(error)
     assert outcome.startswith(f"{file}: ")
     assert len(outcome) < 2_000
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
-def test_columnar_files_have_the_same_columns(tmp_path: Path, suffix: str) -> None:
-    pa = pytest.importorskip("pyarrow")
-    import pandas as pd
-
-    frame = pd.DataFrame(
-        {
-            "timestamp": pd.to_datetime([S, S + 60], unit="s", utc=True),
-            "open": [1.5, 1.6],
-            "high": [1.75, 1.7000000000000002],
-            "low": [1.25, 1.5],
-            "close": [1.6, 1.5],
-            "volume": pa.array([7, 9]).to_pandas(),
-        }
-    )
-    path = tmp_path / f"acme{suffix}"
-    frame.to_parquet(path) if suffix == ".parquet" else frame.to_feather(path)
-    csv = tmp_path / "acme.csv"
-    csv.write_text(SAMPLES["bars"][1])
-
-    renamed = tmp_path / "renamed" / "acme.csv"
-    renamed.parent.mkdir()
-    renamed.write_bytes(path.read_bytes())
-
-    bars = load_bar_files(path)
-
-    assert bars.sha256 == load_bar_files(csv).sha256 == load_bar_files(renamed).sha256
-    assert bars.notes == (
-        f"acme{suffix}: 1 of 8 numbers in open, high, low, close had the noise of binary floats and "
-        "were rounded to 15 digits.",
-    )

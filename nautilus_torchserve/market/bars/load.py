@@ -41,8 +41,8 @@ HOUR_NS = 3_600 * 10**9
 
 def load_bars(
     data: Path | str | None,
-    bars: int,
-    seed: int,
+    bars: int = 0,
+    seed: int = 1,
     instrument_id: str | None = None,
     interval_ns: int | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
@@ -57,7 +57,7 @@ def load_bars(
     data : path, optional
         A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
     bars : int
-        Number of bars to simulate.
+        Number of bars to simulate, without data.
     seed : int
         Seed of the simulation.
     instrument_id : str, optional

@@ -4,6 +4,21 @@ import re
 
 from nautilus_torchserve.market.layouts.layout import Layout
 from nautilus_torchserve.market.layouts.trades import DATE_AND_CLOCK, NAMES, TARDIS_VENUES, TIMES
+from nautilus_torchserve.market.quotes.quotes import LEVELS
+
+_DEEPER = range(1, LEVELS)
+"""Numbers of the levels behind the best one."""
+
+
+def _levels(bid_price: str, ask_price: str, bid_size: str, ask_size: str) -> dict[str, tuple[str, ...]]:
+    """Return the columns of all levels, given those of one with ``{}`` for its number, or ``{:02}``."""
+    names = {"bid_price": bid_price, "ask_price": ask_price, "bid_size": bid_size, "ask_size": ask_size}
+    best: dict[str, tuple[str, ...]] = {field: (name.format(0),) for field, name in names.items()}
+    return best | {f"{field}_{level}": (name.format(level),) for level in _DEEPER for field, name in names.items()}
+
+
+_OPTIONAL_LEVELS = frozenset(name for name in _levels("", "", "", "") if name[-1].isdigit())
+_COUNTS = tuple(f"{side}_ct_{level:02}" for side in ("bid", "ask") for level in range(LEVELS))
 
 NAMED_QUOTES = {
     **NAMES,
@@ -34,6 +49,19 @@ QUOTES = (
         example="BTCUSDT.csv",
     ),
     Layout(
+        name="depth",
+        title="order book depth",
+        kind="quotes",
+        documented="no vendor's: docs/data-formats.md",
+        columns={
+            "time": TIMES,
+            **NAMES,
+            **_levels("bid_price_{}", "ask_price_{}", "bid_size_{}", "ask_size_{}"),
+        },
+        optional=frozenset({"received", "symbol", *_OPTIONAL_LEVELS}),
+        example="BTCUSDT.csv",
+    ),
+    Layout(
         name="tardis-quotes",
         title="Tardis quotes",
         kind="quotes",
@@ -57,6 +85,23 @@ QUOTES = (
         units=("milliseconds", "microseconds"),
         venues=TARDIS_VENUES,
         example="deribit_quotes_2020-04-01_BTC-PERPETUAL.csv.gz",
+    ),
+    Layout(
+        name="tardis-book-snapshot",
+        title="Tardis book snapshots",
+        kind="quotes",
+        documented="docs.tardis.dev/downloadable-csv-files#book_snapshot_5",
+        columns={
+            "exchange": ("exchange",),
+            "symbol": ("symbol",),
+            "time": ("timestamp",),
+            "received": ("local_timestamp",),
+            **_levels("bids[{}].price", "asks[{}].price", "bids[{}].amount", "asks[{}].amount"),
+        },
+        optional=_OPTIONAL_LEVELS,
+        units=("milliseconds", "microseconds"),
+        venues=TARDIS_VENUES,
+        example="deribit_book_snapshot_5_2020-04-01_BTC-PERPETUAL.csv.gz",
     ),
     Layout(
         name="binance-bookticker",
@@ -102,6 +147,26 @@ QUOTES = (
         ignored=(
             *("rtype", "publisher_id", "instrument_id", "side", "depth", "price", "size", "flags"),
             *("ts_in_delta", "sequence", "bid_ct_00", "ask_ct_00"),
+        ),
+        units=("nanoseconds",),
+        raw_decimals=9,
+    ),
+    Layout(
+        name="databento-mbp-10",
+        title="Databento MBP-10",
+        kind="quotes",
+        documented="databento.com/docs/schemas/mbp-10",
+        columns={
+            "received": ("ts_recv",),
+            "time": ("ts_event",),
+            **_levels("bid_px_{:02}", "ask_px_{:02}", "bid_sz_{:02}", "ask_sz_{:02}"),
+            "symbol": ("symbol",),
+            "action": ("action",),
+        },
+        optional=frozenset({"symbol"}),
+        ignored=(
+            *("rtype", "publisher_id", "instrument_id", "side", "depth", "price", "size", "flags"),
+            *("ts_in_delta", "sequence", *_COUNTS),
         ),
         units=("nanoseconds",),
         raw_decimals=9,

@@ -105,7 +105,7 @@ def run_backtest(
 def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
     """Check data, settings and model against each other, and choose the evaluated events."""
     kind = market_of(settings)
-    events = kind.events(data)
+    events = kind.events(data, settings)
     names = [item.instrument.instrument_id for item in events]
     if len(set(names)) < len(names):
         raise BadData(f"expected {kind.noun}s of different instruments, got {', '.join(names)}")
@@ -152,14 +152,14 @@ def _inline(
     """Yield a run in which an actor makes one request per event; ``client`` takes the place of its connection."""
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         config = run_config(
-            market.instruments,
+            market.known_instruments,
             importable_actor(actor_config),
             [importable_strategy(strategy) for strategy in strategies],
             market.write_catalog(Path(folder)),
             balance,
             market.settings.has_carry,
         )
-        with built(config, market.instruments, market.venue_quotes) as (node, engine):
+        with built(config, market.known_instruments, market.venue_quotes) as (node, engine):
             actor = only_actor(engine, ModelActor)
             actor.client = client
 

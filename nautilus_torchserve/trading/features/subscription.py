@@ -9,7 +9,7 @@ from nautilus_trader.model.enums import PriceType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.quotes.quotes import Depth, Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, load_object
 from nautilus_torchserve.trading.bars.types import bar_type as external_bars
@@ -83,6 +83,16 @@ def subscriptions_of(features: FeatureSet, instrument_ids: Sequence[InstrumentId
     return list(dict.fromkeys(named))
 
 
+def predicted(features: FeatureSet, instrument_ids: Sequence[InstrumentId]) -> list[InstrumentId]:
+    """Return the instruments that predictions are about: those that `FeatureSet.data` does not name as others.
+
+    The first of all, where it names each of them.
+    """
+    named = {parse_subscription(text, _ANY).instrument_id for text in features.data}
+    unnamed = [instrument_id for instrument_id in dict.fromkeys(instrument_ids) if instrument_id not in named]
+    return unnamed or list(instrument_ids[:1])
+
+
 def check_subscriptions(
     subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars | Quotes], spec: str
 ) -> None:
@@ -92,7 +102,7 @@ def check_subscriptions(
     ------
     BadData
     """
-    held = {held_data(item) for item in data}
+    held = {subscription for item in data for subscription in given_by(item)}
     for subscription in subscriptions:
         needed = source_of(subscription)
         if needed not in held:
@@ -112,9 +122,17 @@ def source_of(subscription: Subscription) -> Subscription:
 def held_data(data: Trades | Bars | Quotes) -> Subscription:
     """Return what market data hold."""
     instrument_id = engine_id(data.instrument.symbol, data.instrument.venue)
-    if not isinstance(data, Bars):
-        return Subscription("trades" if isinstance(data, Trades) else "quotes", instrument_id)
-    return Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns))
+    if isinstance(data, Bars):
+        return Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns))
+    if isinstance(data, Trades):
+        return Subscription("trades", instrument_id)
+    return Subscription("depth" if isinstance(data, Depth) else "quotes", instrument_id)
+
+
+def given_by(data: Trades | Bars | Quotes) -> tuple[Subscription, ...]:
+    """Return the subscriptions on which market data are received: depth has the quotes of its best level, too."""
+    held = held_data(data)
+    return (held, held._replace(kind="quotes")) if held.kind == "depth" else (held,)
 
 
 def source_kinds(features: FeatureSet) -> set[Kind]:

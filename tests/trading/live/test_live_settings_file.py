@@ -85,7 +85,11 @@ WRONG = {
     "missing section": ('[strategy]\ntrade_size = "0.1"', "", "strategy: expected a value, got none"),
     "unknown kind": ('kind = "replay"', 'kind = "rewind"', "market.kind: expected a known kind, got 'rewind'"),
     "no sense": ("simulate = 100", "simulate = 100\nspeed = 0.5", "market: expected speed of at least 1"),
-    "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "expected one of trades, bars and simulate"),
+    "two sources": (
+        "simulate = 100",
+        'simulate = 100\ntrades = "x"',
+        "expected one of trades, quotes, bars and simulate",
+    ),
     "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
     "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
     "no model": ('kind = "tick"', "", "expected one of model.kind and model.spec, got none"),
@@ -193,7 +197,7 @@ def test_without_the_model_these_fields_are_required() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("BINANCE", "BINANCE_FUTURES_TESTNET"):
         monkeypatch.setenv(f"{name}_API_KEY", "key")
         monkeypatch.setenv(f"{name}_API_SECRET", "secret")
@@ -201,7 +205,10 @@ def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, "secret")
     settings = load_settings(path)
     if path.stem == "replay-bars":  # the reader's own files
-        market = msgspec.structs.replace(settings.market, bars=[], instruments=[], simulate=600)
+        bars = tmp_path / "bars.csv"
+        rows = [f"{1_700_000_040 + 60 * n},9,9,9,9,1" for n in range(600)]
+        bars.write_text("\n".join(["time,open,high,low,close,volume", *rows]))
+        market = msgspec.structs.replace(settings.market, bars=[f"{bars}"] * 2)
         settings = msgspec.structs.replace(settings, market=market)
 
     quiet = NodeSettings(log_level="ERROR")  # the first node of a process sets the level for all

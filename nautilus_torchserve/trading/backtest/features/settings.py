@@ -11,7 +11,7 @@ from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.settings import RunSettings
-from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.checks import BadSetting, check_size, expect
 from nautilus_torchserve.trading.features.actor import FeatureActorConfig
 from nautilus_torchserve.trading.instruments.names import order_id_tag
 from nautilus_torchserve.trading.live.components import config_from
@@ -71,7 +71,7 @@ class FeatureBacktestSettings(RunSettings):
         """Return None: there is no traffic split."""
 
     def strategy(self, instrument: Instrument, metadata: ModelMetadata | None = None) -> StrategyConfig:
-        self.check_size(instrument)
+        check_size(self.trade_size, instrument)
         kind = self.strategy_config()
         follows = {
             "instrument_id": instrument.id.value,
