@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.features.leak import Leak, first_difference
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
-from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
+from nautilus_torchserve.market.trades.trades import BadData, Instrument
 from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Trading, load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import BadSetting
@@ -35,6 +34,7 @@ from nautilus_torchserve.trading.features.other_process import CHANGES, run_else
 from nautilus_torchserve.trading.features.outside_reads import recorded_reads
 from nautilus_torchserve.trading.features.stream import merge
 from nautilus_torchserve.trading.features.subscription import (
+    Events,
     Subscription,
     given_by,
     parse_subscription,
@@ -74,7 +74,7 @@ class LeakReport:
 
 def find_leaks(
     spec: ModelSpec | str,
-    data: Sequence[Trades | Bars | Quotes],
+    data: Sequence[Events],
     instrument: str | None = None,
     options: InstrumentOptions = NO_OPTIONS,
     other_process: bool = True,
@@ -85,7 +85,7 @@ def find_leaks(
     ----------
     spec : ModelSpec or str
         The spec, or what `models.table.spec_of` finds it by.
-    data : sequence of Trades, Bars or Quotes
+    data : sequence of Trades, Bars, Quotes or CustomEvents
         Of one or several instruments.
     instrument : str, optional
         The predicted instrument; default: that of the first data, and others that the data suffice for.
@@ -129,7 +129,7 @@ def find_leaks(
 def _predicted(features: FeatureSet, market: MarketData) -> list[InstrumentId]:
     """Return the instruments that predictions are about: the first, and others that the data suffice for."""
     first, *others = predicted(features, [instrument.id for instrument in market.instruments])
-    held = {subscription for series in market.series for subscription in given_by(series)}
+    held = {subscription for series in (*market.series, *market.custom) for subscription in given_by(series)}
     needed = {other: {source_of(parse_subscription(text, other)) for text in features.data} for other in others}
     return [first, *(other for other, sources in needed.items() if sources <= held)]
 
@@ -324,7 +324,7 @@ def _vectorised(features: FeatureSet, market: MarketData, instrument_id: Instrum
     """Return the rows of the vectorised form, given entry of `FeatureSet.data` -> its arrays."""
     path, columns = features.vectorised, len(load_schema(features).columns)
     assert path is not None
-    function: Callable[[Mapping[str, Trades | Bars | Quotes]], Any] = load_object(path)
+    function: Callable[[Mapping[str, Events]], Any] = load_object(path)
     arrays = vectorised_arguments(features, market, instrument_id)
     try:
         rows = np.asarray(function(arrays), dtype=np.float32)
@@ -340,9 +340,7 @@ def _counts_events(subscription: Subscription) -> bool:
     return bar_type is not None and subscription.is_internal and not bar_type.spec.is_time_aggregated()
 
 
-def vectorised_arguments(
-    features: FeatureSet, market: MarketData, instrument_id: InstrumentId
-) -> dict[str, Trades | Bars | Quotes]:
+def vectorised_arguments(features: FeatureSet, market: MarketData, instrument_id: InstrumentId) -> dict[str, Events]:
     """Return entry of `FeatureSet.data` -> its arrays, as a vectorised form takes them.
 
     Raises
@@ -350,11 +348,11 @@ def vectorised_arguments(
     BadSetting
         There are no arrays of such data.
     """
-    arguments: dict[str, Trades | Bars | Quotes] = {}
+    arguments: dict[str, Events] = {}
     for text in features.data:
         subscription = parse_subscription(text, instrument_id)
         source = source_of(subscription)
-        series = next((data for data in market.series if source in given_by(data)), None)
+        series = next((data for data in (*market.series, *market.custom) if source in given_by(data)), None)
         if series is None:
             raise BadSetting(f"expected a vectorised form of trades, bars and quotes that are there, got one of {text}")
         arguments[text] = _closed_bars(subscription, market, series.source) if subscription.is_internal else series

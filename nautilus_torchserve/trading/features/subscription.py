@@ -1,6 +1,6 @@
 """The data that a feature set names, as NautilusTrader knows them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from nautilus_trader.core.data import Data
@@ -14,8 +14,11 @@ from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, load_object
 from nautilus_torchserve.trading.bars.types import bar_type as external_bars
 from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.features.custom_events import CustomEvents
 from nautilus_torchserve.trading.instruments.names import engine_id
 
+Events = Trades | Bars | Quotes | CustomEvents
+"""Data that features are computed from, of one kind and one instrument."""
 Kind = Literal["trades", "quotes", "depth", "bars", "custom"]
 EXPECTED = (
     "trades, quotes, depth, bars:1-MINUTE-LAST-INTERNAL or custom:package.module:Class, each also of another "
@@ -93,9 +96,7 @@ def predicted(features: FeatureSet, instrument_ids: Sequence[InstrumentId]) -> l
     return unnamed or list(instrument_ids[:1])
 
 
-def check_subscriptions(
-    subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars | Quotes], spec: str
-) -> None:
+def check_subscriptions(subscriptions: Sequence[Subscription], data: Sequence[Events], spec: str) -> None:
     """Refuse data that do not hold what features are computed from.
 
     Raises
@@ -129,10 +130,30 @@ def held_data(data: Trades | Bars | Quotes) -> Subscription:
     return Subscription("depth" if isinstance(data, Depth) else "quotes", instrument_id)
 
 
-def given_by(data: Trades | Bars | Quotes) -> tuple[Subscription, ...]:
-    """Return the subscriptions on which market data are received: depth has the quotes of its best level, too."""
+def given_by(data: Events) -> tuple[Subscription, ...]:
+    """Return the subscriptions on which data are received: depth has the quotes of its best level, too."""
+    if isinstance(data, CustomEvents):
+        return (Subscription("custom", data_class=data.data_class),)
     held = held_data(data)
     return (held, held._replace(kind="quotes")) if held.kind == "depth" else (held,)
+
+
+def split_custom(data: Iterable[Events]) -> tuple[list[Trades | Bars | Quotes], list[CustomEvents]]:
+    """Return market data, and those of classes of one's own."""
+    market: list[Trades | Bars | Quotes] = []
+    custom: list[CustomEvents] = []
+    for item in data:
+        if isinstance(item, CustomEvents):
+            custom.append(item)
+        else:
+            market.append(item)
+    return market, custom
+
+
+def custom_classes(features: FeatureSet) -> list[type[Data]]:
+    """Return the classes of one's own that a feature set is given; raises as `parse_subscription`."""
+    subscriptions = (parse_subscription(text, _ANY) for text in features.data)
+    return [item.data_class for item in subscriptions if item.data_class is not None]
 
 
 def source_kinds(features: FeatureSet) -> set[Kind]:

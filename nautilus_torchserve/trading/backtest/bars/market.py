@@ -11,7 +11,7 @@ from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import bar_schema, have_volume, window_ends
+from nautilus_torchserve.features.bar import bar_schema, breaks_note, have_volume, window_ends
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.quotes import breaks
 from nautilus_torchserve.market.trades.trades import BadData
@@ -80,6 +80,7 @@ class BarMarket(Market[Bars]):
         if not with_volume:
             raise BadData(
                 f"{events.source}: expected {lookback} bars with volume and without a break, got fewer among {len(run)}"
+                f"{breaks_note(run.ts_event, windows.max_gap_ns)}"
             )
         return InstrumentData(
             data=run.between(warm, len(run)),

@@ -32,9 +32,11 @@ from nautilus_torchserve.trading.features.arrays import load_market_data
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
 from nautilus_torchserve.trading.features.stream import Stream, event_streams, merge, series_streams
 from nautilus_torchserve.trading.features.subscription import (
+    Events,
     check_subscriptions,
     held_data,
     predicted,
+    split_custom,
     subscriptions_of,
 )
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
@@ -56,11 +58,12 @@ class FeatureMarket(Market[Any]):
 
     def __init__(
         self,
-        source: Sequence[Trades | Bars | Quotes],
+        source: Sequence[Events],
         parts: Sequence[InstrumentData[Any]],
         settings: FeatureBacktestSettings,
         metadata: ModelMetadata,
     ) -> None:
+        source, self._custom = split_custom(source)
         of_venue = _quotes_by_name(source)
         parts = [_with_quotes(part, of_venue.get(_name(part.data))) for part in parts]
         super().__init__(source, parts, settings, metadata)
@@ -70,11 +73,12 @@ class FeatureMarket(Market[Any]):
         """Data that features are computed from besides: of instruments that are not traded, or of other bars."""
         subscriptions = subscriptions_of(spec_of(settings.spec).features, [part.instrument.id for part in parts])
         held = [part.run for part in parts] + [part.quotes for part in parts if part.quotes is not None]
-        check_subscriptions(subscriptions, [*held, *self._beside.series], settings.spec)
+        check_subscriptions(subscriptions, [*held, *self._beside.series, *self._custom], settings.spec)
         self._internal = [item.bar_type for item in subscriptions if item.bar_type and item.is_internal]
 
     @classmethod
-    def events(cls, source: Sequence[Trades | Bars | Quotes], settings: Any) -> list[Trades | Bars | Quotes]:
+    def events(cls, source: Sequence[Events], settings: Any) -> list[Trades | Bars | Quotes]:
+        source, _ = split_custom(source)
         if not source:
             raise BadData("expected data of at least 1 instrument, got none")
         quotes, held = _quotes_by_name(source), [held_data(data) for data in source]
@@ -132,9 +136,10 @@ class FeatureMarket(Market[Any]):
         streams = series_streams(*zip(*self._in_order(), strict=True))
         # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
         streams += [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
+        last_ns = max(int(stream.ts_init[-1]) for stream in streams)
+        streams += [Stream(events.ts_init, events.wrapped) for events in self._custom if len(events)]
         engine.add_data_iterator("market", self._chunks(streams))
-        spans = [stream.ts_init[[0, -1]].tolist() for stream in streams]
-        engine.run(start=min(first for first, _ in spans), end=max(last for _, last in spans))
+        engine.run(start=min(int(stream.ts_init[0]) for stream in streams), end=last_ns)
 
     def _in_order(self) -> Iterator[tuple[Trades | Bars | Quotes, Instrument]]:
         """Yield all data in the order in which they were given, with their instruments."""

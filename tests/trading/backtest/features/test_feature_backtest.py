@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from bar_support import market
+from nautilus_trader.core.data import Data as NautilusData
+from nautilus_trader.model.custom import customdataclass
 from nautilus_trader.model.data import Bar, BarType, OrderBookDepth10, QuoteTick, TradeTick
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import InstrumentId
@@ -26,9 +28,10 @@ from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.report import summary, write_reports
 from nautilus_torchserve.trading.backtest.results import BacktestResult
-from nautilus_torchserve.trading.backtest.run import Data, run_backtest
+from nautilus_torchserve.trading.backtest.run import Data, StrategyFailed, run_backtest
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.arrays import feature_arrays
+from nautilus_torchserve.trading.features.custom_events import CustomEvents, load_custom_events
 from nautilus_torchserve.trading.features.leak import find_leaks
 from nautilus_torchserve.trading.instruments.instruments import implied, to_depth10
 from nautilus_torchserve.trading.prediction import Prediction
@@ -116,6 +119,27 @@ class OnBars(Strategy):
             side = OrderSide.BUY if self.bars % 40 else OrderSide.SELL
             instrument = self.cache.instrument(self.config.instrument_id)
             self.submit_order(self.order_factory.market(instrument.id, side, instrument.make_qty(0.1)))
+
+
+@customdataclass
+class Sentiment(NautilusData):
+    """Data of a class of one's own."""
+
+    score: float = 0.0
+
+
+class ScoredMoves(Moves):
+    """Moves of trades, with the last score in place of the other data's move."""
+
+    def update(self, data: Any) -> list[float] | None:
+        if isinstance(data, Sentiment):
+            self.other = data.score
+            return None
+        return super().update(data)
+
+
+_SCORED = spec_on("trades", f"custom:{__name__}:Sentiment")
+SCORED = replace(_SCORED, features=replace(_SCORED.features, streaming=f"{__name__}:ScoredMoves"))
 
 
 @pytest.fixture(scope="session")
@@ -270,6 +294,28 @@ def test_training_and_leak_have_the_depth_that_a_backtest_has(moves_archive: Pat
     assert leaks == ()
 
 
+def test_data_of_a_class_of_ones_own_reach_features_everywhere(moves_archive: Path, tmp_path: Path) -> None:
+    trades = load(None, trades=300, seed=2)
+    times = trades.ts_init[::30] + 5
+    scores = [Sentiment(ts_event=ts - 5, ts_init=ts, score=float(n % 3)) for n, ts in enumerate(times.tolist())]
+    ParquetDataCatalog(tmp_path).write_data([*scores])
+    custom = load_custom_events(tmp_path, Sentiment)
+
+    result = in_both_modes([trades, custom], settings_for(moves_archive, "SCORED"))
+    arrays = feature_arrays(SCORED, [trades, custom])
+    without = run_backtest([trades, CustomEvents(Sentiment, scores[:1])], settings_for(moves_archive, "SCORED"))
+
+    assert len(result.predictions) + result.not_arrived == len(arrays) == 296
+    assert set(arrays.inputs[:, 1]) == {0.0, 1.0, 2.0}
+    assert not without.predictions["up"].equals(result.predictions["up"])
+    since_last_score = replace(SCORED, features=replace(SCORED.features, warm_up=40))
+    assert find_leaks(since_last_score, [trades, custom]).leaks == ()
+    with pytest.raises(BadData, match="expected data of Sentiment, which its features are computed from, got trades"):
+        run_backtest([trades], settings_for(moves_archive, "SCORED"))
+    with pytest.raises(BadData, match="datum 2: expected ts_init sorted in time"):
+        CustomEvents(Sentiment, scores[1::-1])
+
+
 def test_bars_that_nautilus_trader_aggregates(moves_archive: Path) -> None:
     trades = load(None, trades=300, seed=3)
 
@@ -288,12 +334,50 @@ def test_strategy_of_ones_own_may_trade_without_predictions(moves_archive: Path,
     assert "OnBars" in write_reports(settings, result, tmp_path).read_text()
 
 
+class FailingConfig(FollowConfig, kw_only=True, frozen=True):
+    """Configuration of `Failing`."""
+
+
+class Failing(Follow):
+    def act_on(self, prediction: Prediction) -> str:
+        return str(prediction.outputs["upp"])
+
+
+class MoreArgumentsConfig(FollowConfig, kw_only=True, frozen=True):
+    """Configuration of `MoreArguments`."""
+
+
+class MoreArguments(Follow):
+    def __init__(self, config: MoreArgumentsConfig, more: int) -> None:
+        super().__init__(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Failing", r"test_feature_backtest:Failing: .*test_feature_backtest.py:\d+: KeyError: 'upp'"),
+        ("MoreArguments", r"test_feature_backtest:MoreArguments: TypeError: .* missing 1 required .* 'more'"),
+    ],
+)
+def test_fault_of_a_strategy_names_its_line(moves_archive: Path, name: str, message: str) -> None:
+    with pytest.raises(StrategyFailed, match=message):
+        run_backtest(
+            [load(None, trades=50, seed=1)], settings_for(moves_archive, "TRADES", strategy_path=f"{__name__}:{name}")
+        )
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"strategy_path": f"{__name__}:SCHEMA"}, "test_feature_backtest:SCHEMA: expected a NautilusTrader Strategy"),
         ({"strategy_path": None}, r"expected a strategy for .*:TRADES \(--strategy my_strategies:Name\), got none"),
+        (
+            {"strategy_path": "nautilus_torchserve.trading.prediction_strategy:PredictionStrategy"},
+            r"expected a method act_on\(prediction\), got none",
+        ),
         ({"strategy_settings": {"leest": 0.4}}, "FollowConfig.leest: expected a field of FollowConfig, got an unknown"),
         ({"strategy_settings": {"least": "high"}}, "FollowConfig: Expected `float`, got `str`"),
+        ({"strategy_settings": {"strategy_id": "A-1"}}, "expected no strategy_id among the strategy's settings"),
         ({"strategy_settings": {"trade_size": 1}}, "expected no trade_size among the strategy's settings"),
         ({"traffic": "sqlite:///x"}, "expected no traffic for"),
     ],
