@@ -12,6 +12,7 @@ from nautilus_torchserve.cli.app import App, console, print_json
 from nautilus_torchserve.cli.data_options import Trades
 from nautilus_torchserve.cli.market_data import TradeSource
 from nautilus_torchserve.cli.options import Json, Log, RequireSignature, RunId, TokenFile, seed_option
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.live.parity.parity import ParityReport, compare_run
 from nautilus_torchserve.trading.server_token import provide_token
 from nautilus_torchserve.user_error import UserError
@@ -24,6 +25,10 @@ app = App()
 
 @app.command()
 def main(
+    spec: Annotated[
+        str | None, typer.Argument(help="Spec of a model on features of your own; default: the tick model's features.")
+    ] = None,
+    *,
     url: Annotated[list[str], typer.Option(help="Inference URL, or mar:PATH for an archive; repeatable.")],
     source: TradeSource,
     log: Log = "parquet:runs/audit",
@@ -36,11 +41,12 @@ def main(
 ) -> None:
     """Compare predictions bit for bit and orders one by one; status 0 where all are equal or explained.
 
-    The run is one of nautilus-torchserve live on ticks with an audit log. Features are computed anew from the data,
+    The run is one of nautilus-torchserve live on trades with an audit log. Features are computed anew from the data,
     predictions by the same archives; a backtest then gets each prediction when it arrived in the run.
     """
+    own = None if spec is None else spec_of(spec)
     provide_token(TOKEN, url[0], token_file)
-    report = compare_run(existing_log(log), source.load(trades, seed), url, run, os.environ.get(TOKEN))
+    report = compare_run(existing_log(log), source.load(trades, seed), url, run, os.environ.get(TOKEN), own)
     if as_json:
         print_json(report.to_dict())
     else:

@@ -39,8 +39,8 @@ def dbn_to_csv(name: str, content: bytes) -> bytes:
     try:
         transcoder = dbn.Transcoder(
             output,
-            dbn.Encoding.CSV,
-            dbn.Compression.NONE,
+            dbn.Encoding.from_str("csv"),
+            dbn.Compression.from_str("none"),
             pretty_px=False,
             pretty_ts=False,
             map_symbols=dbn.Metadata.decode(content).stype_out == dbn.SType.INSTRUMENT_ID,

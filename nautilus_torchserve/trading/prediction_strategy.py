@@ -15,7 +15,7 @@ from nautilus_trader.trading.strategy import Strategy
 
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.backtest.simulated_time import check_time
-from nautilus_torchserve.trading.checks import expect
+from nautilus_torchserve.trading.checks import check_size, expect
 from nautilus_torchserve.trading.decision import DECISIONS_TOPIC, HALT_TOPIC, Decision, Halt
 from nautilus_torchserve.trading.isolate_errors import isolate_errors
 from nautilus_torchserve.trading.prediction import Prediction, Status, prediction_topic
@@ -128,6 +128,7 @@ class PredictionStrategy(Strategy):
             self.log.error(f"expected {self.config.instrument_id} in the cache, got none")
             self.stop()
             return
+        check_size(self.config.trade_size, self._instrument)
         self._good_until_ns = self.clock.timestamp_ns() + self.config.failure_grace_ns
         self._publishes_decisions = self.msgbus.has_subscribers(DECISIONS_TOPIC)
         self.msgbus.subscribe(topic=prediction_topic(self.config.instrument_id), handler=self.handle_data)

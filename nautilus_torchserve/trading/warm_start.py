@@ -1,9 +1,12 @@
 """Filling the features of a live run from history, without a gap and without counting anything twice."""
 
 from collections.abc import Callable, Hashable, Iterator
+from operator import attrgetter
 from typing import Generic, TypeVar
 
-E = TypeVar("E")
+from nautilus_trader.core.data import Data
+
+E = TypeVar("E", bound=Data)
 
 
 class WarmStart(Generic[E]):
@@ -26,7 +29,7 @@ class WarmStart(Generic[E]):
         """Whether the stream flows."""
 
     def add_history(self, event: E) -> None:
-        """Add an event of history, in order; after the end it is too late, and ignored."""
+        """Add an event of history, in order of its instrument's; after the end it is too late, and ignored."""
         if not self.is_over:
             self._history.append(event)
 
@@ -35,9 +38,12 @@ class WarmStart(Generic[E]):
         self._stream.append(event)
 
     def end(self) -> Iterator[E]:
-        """Yield all events so far, in order; from now on the stream flows."""
+        """Yield all events so far, in order of their receipt; from now on the stream flows."""
         self.is_over = True
         streamed = {self._key(event) for event in self._stream}
-        yield from (event for event in self._history if self._key(event) not in streamed)
+        history = sorted(
+            self._history, key=attrgetter("ts_init")
+        )  # stable: of several instruments, one after the other
+        yield from (event for event in history if self._key(event) not in streamed)
         yield from self._stream
         self._history, self._stream = [], []

@@ -133,3 +133,23 @@ def test_part_of_the_quotes_is_their_slice(tmp_path: Path) -> None:
     part = quotes.between(1, 2)
 
     assert (part.bid_price.tolist(), part.place(0), part.sha256 == quotes.sha256) == ([968225], "line 3", False)
+
+
+LEVELS_CSV = (
+    "timestamp,bid_price_0,ask_price_0,bid_size_0,ask_size_0,bid_price_1,ask_price_1,bid_size_1,ask_size_1\n"
+    "1704067200123,1.4,1.6,2,4,1.3,1.7,5,6\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("1.3,1.7", "1.5,1.7", "line 2: expected bid level 2 behind level 1, with a size of at least 0, got 1.5"),
+        ("1.3,1.7", "1.3,1.6", "line 2: expected ask level 2 behind level 1, with a size of at least 0, got 1.6"),
+        ("5,6", "-5,6", "line 2: expected bid level 2 behind level 1"),
+        (",ask_size_1\n", ",x\n", "expected price and size of both sides of each level, got no ask_size_1"),
+    ],
+)
+def test_levels_of_a_book_that_cannot_be_are_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    with pytest.raises(BadData, match=message):
+        load_quotes(written(tmp_path, LEVELS_CSV.replace(old, new)), "ACME.X")

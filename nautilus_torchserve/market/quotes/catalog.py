@@ -1,23 +1,28 @@
-"""Quotes from a NautilusTrader data catalog; imports nautilus_trader, like market/trades/catalog.py."""
+"""Quotes and depth from a NautilusTrader data catalog; imports nautilus_trader, like market/trades/catalog.py."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from nautilus_trader.persistence.funcs import urisafe_identifier
 
 from nautilus_torchserve.market.catalog_files import read_catalog_files
-from nautilus_torchserve.market.quotes.quotes import Quotes, check
+from nautilus_torchserve.market.quotes.quotes import LEVELS, Depth, Quotes, check
 from nautilus_torchserve.market.trades.trades import BadData, Instrument
 
-PRICES, SIZES = ("bid_price", "ask_price"), ("bid_size", "ask_size")
+_KINDS = {"order_book_depth10": LEVELS, "order_book_depths": LEVELS, "quote_tick": 1}
+"""Folder of a catalog -> levels of each side; later versions of NautilusTrader have another name for depth."""
 
 
 def has_quotes(path: Path, instrument_id: str) -> bool:
-    """Return whether a catalog has quotes of an instrument."""
-    return any(_folder(path, instrument_id).glob("*.parquet"))
+    """Return whether a catalog has quotes of an instrument, of the best level or of several."""
+    return _folder(path, instrument_id) is not None
 
 
 def load_catalog_quotes(path: Path, instrument_id: str | None = None) -> Quotes:
     """Read the quotes of one instrument from a ``ParquetDataCatalog``, and check them.
+
+    Where it has ``OrderBookDepth10``, these are the quotes, else its ``QuoteTick``.
 
     Parameters
     ----------
@@ -32,31 +37,42 @@ def load_catalog_quotes(path: Path, instrument_id: str | None = None) -> Quotes:
         No quotes of it there, a file cannot be read, or a value does not fit.
     """
     if instrument_id is None:
-        stored = sorted(folder.name for folder in path.glob("data/quote_tick/*") if any(folder.glob("*.parquet")))
+        folders = (folder for kind in _KINDS for folder in path.glob(f"data/{kind}/*"))
+        stored = sorted({folder.name for folder in folders if any(folder.glob("*.parquet"))})
         if len(stored) != 1:
             got = ", ".join(stored) or "none"
             raise BadData(f"{path.name}: expected quotes of one instrument, got {got}; name one with --instrument")
         (instrument_id,) = stored
-    if not has_quotes(path, instrument_id):
+    folder = _folder(path, instrument_id)
+    if folder is None:
         raise BadData(f"{path.name}: expected a NautilusTrader catalog with quotes of {instrument_id}, got none")
-    table = read_catalog_files(f"{path.name} (quotes)", _folder(path, instrument_id), PRICES, SIZES[0])
-    (bid_price, ask_price), price_precision = table.steps(PRICES, table.price_precision)
-    (bid_size, ask_size), size_precision = table.steps(SIZES, table.size_precision)
+    sides = ("bid_price", "ask_price", "bid_size", "ask_size")
+    levels = _KINDS[folder.parent.name]
+    columns = {side: [side] if levels == 1 else [f"{side}_{level}" for level in range(levels)] for side in sides}
+    prices, sizes = (columns[f"bid_{of}"] + columns[f"ask_{of}"] for of in ("price", "size"))
+    table = read_catalog_files(f"{path.name} (quotes)", folder, prices, sizes[0])
+    priced, price_precision = table.steps(prices, table.price_precision)
+    sized, size_precision = table.steps(sizes, table.size_precision)
     symbol, _, venue = table.instrument_id.rpartition(".")
-    return check(
-        Quotes(
-            instrument=Instrument(symbol, venue, price_precision, size_precision),
-            source=table.source,
-            ts_event=table.integers("ts_event"),
-            ts_init=table.integers("ts_init"),
-            bid_price=bid_price,
-            ask_price=ask_price,
-            bid_size=bid_size,
-            ask_size=ask_size,
-            catalog=path,
-        )
-    )
+    values: dict[str, Any] = {
+        "instrument": Instrument(symbol, venue, price_precision, size_precision),
+        "source": table.source,
+        "ts_event": table.integers("ts_event"),
+        "ts_init": table.integers("ts_init"),
+        "bid_price": priced[0],
+        "ask_price": priced[levels],
+        "bid_size": sized[0],
+        "ask_size": sized[levels],
+        "catalog": path,
+    }
+    if levels == 1:
+        return check(Quotes(**values))
+    for name, of_levels in (("prices", priced), ("sizes", sized)):
+        values[f"bid_{name}"] = np.column_stack(of_levels[:levels])
+        values[f"ask_{name}"] = np.column_stack(of_levels[levels:])
+    return check(Depth(**values))
 
 
-def _folder(path: Path, instrument_id: str) -> Path:
-    return path / "data/quote_tick" / urisafe_identifier(instrument_id)
+def _folder(path: Path, instrument_id: str) -> Path | None:
+    folders = (path / "data" / kind / urisafe_identifier(instrument_id) for kind in _KINDS)
+    return next((folder for folder in folders if any(folder.glob("*.parquet"))), None)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,7 @@ from nautilus_torchserve.market.layouts.market_table import (
     read_parts,
 )
 from nautilus_torchserve.market.layouts.quotes import QUOTES
-from nautilus_torchserve.market.quotes.quotes import Quotes, check
+from nautilus_torchserve.market.quotes.quotes import LEVELS, Depth, Q, Quotes, check
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.row_order import order_rows
 from nautilus_torchserve.market.steps import common_steps
@@ -26,6 +27,7 @@ from nautilus_torchserve.market.trades.trades import Instrument
 PRICES, SIZES = ("bid_price", "ask_price"), ("bid_size", "ask_size")
 MISSING = ("", "nan", "NaN", "9223372036854775807")
 """Cells of a side that has no quote; the number is Databento's."""
+ZERO = r"0+\.?0*"
 SIZE = 1_000_000
 """Size of quotes that have none, as `nautilus_trader.persistence.wranglers.QuoteTickDataWrangler` has it."""
 MOST_CROSSED = 0.01
@@ -73,15 +75,16 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
     table = read_market_table(file, "quote", QUOTES, read)
     table, symbol, venue = choose_instrument(table, instrument_id)
     fields = [table.columns[field] for field in (*PRICES, *SIZES) if field in table.columns]
-    both = ~table.frame[fields].isin(MISSING).any(axis=1).to_numpy()
+    both = ~(table.frame[fields].isin(MISSING).any(axis=1).to_numpy() | _is_of_one_side(table))
     notes = list(table.notes)
     if not both.all():
         notes.append(f"{file.name}: {(~both).sum():,} of {len(both):,} quotes lack a bid or an ask and were left out.")
         if not both.any():
             raise BadData(f"{file.name}: expected quotes with a bid and an ask, got none in {len(both):,} rows")
         table = table.take(np.flatnonzero(both))
-    prices, price_precision, note_on_prices = table.prices(PRICES)
-    sizes, size_precision, note_on_sizes = _sizes(table)
+    table, levels = _with_levels(table)
+    prices, price_precision, note_on_prices = table.prices(_of_levels(PRICES, levels))
+    sizes, size_precision, note_on_sizes = _sizes(table, levels)
     event = table.field_times("time", read, distinct=False)
     ts_init = (
         table.field_times("received", read, distinct=False).utc_ns if "received" in table.columns else event.utc_ns
@@ -100,20 +103,59 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
         notes=tuple(notes),
         lines=table.lines,
     )
+    if levels:
+        missing = [np.zeros(len(quotes), dtype=np.int64)] * (LEVELS - 1 - len(levels))
+        sides: dict[str, Any] = {
+            "bid_prices": prices[::2],
+            "ask_prices": prices[1::2],
+            "bid_sizes": sizes[::2],
+            "ask_sizes": sizes[1::2],
+        }
+        sides = {name: np.column_stack([*side, *missing]) for name, side in sides.items()}
+        quotes = Depth(**vars(quotes), **sides)
     return _without_crossed(quotes)
 
 
-def _sizes(table: MarketTable) -> tuple[Sequence[NDArray[np.int64]], int, str | None]:
+def _is_of_one_side(table: MarketTable) -> NDArray[np.bool_]:
+    """Return which quotes have a bid or an ask of 0 with a size of 0, as Massive writes one that is not there [n]."""
+    missing = np.zeros(len(table.frame), dtype=bool)
+    for fields in zip(PRICES, SIZES, strict=True):
+        if {*fields} <= {*table.columns}:
+            cells = [table.frame[table.columns[field]].str.fullmatch(ZERO) for field in fields]
+            missing |= (cells[0] & cells[1]).to_numpy(dtype=bool)
+    return missing
+
+
+def _of_levels(fields: Sequence[str], levels: Sequence[int]) -> list[str]:
+    """Return the fields of the best level and of these."""
+    return [*fields, *(f"{field}_{level}" for level in levels for field in fields)]
+
+
+def _with_levels(table: MarketTable) -> tuple[MarketTable, list[int]]:
+    """Return the table with 0 in the cells of levels that are not there, and the numbers of those behind the best."""
+    of_level = {level: [f"{field}_{level}" for field in (*PRICES, *SIZES)] for level in range(1, LEVELS)}
+    levels = [level for level, fields in of_level.items() if any(field in table.columns for field in fields)]
+    if not levels:
+        return table, levels
+    fields = [field for level in levels for field in of_level[level]]
+    if missing := [field for field in fields if field not in table.columns]:
+        raise BadData(f"{table.name}: expected price and size of both sides of each level, got no {', '.join(missing)}")
+    columns = [table.columns[field] for field in fields]
+    cells = table.frame[columns].replace(dict.fromkeys(MISSING, "0"))
+    return replace(table, frame=table.frame.assign(**cells)), levels
+
+
+def _sizes(table: MarketTable, levels: Sequence[int]) -> tuple[Sequence[NDArray[np.int64]], int, str | None]:
     """Return the sizes as `MarketTable.decimals` does; `SIZE` with a note where a file has none."""
     if any(field in table.columns for field in SIZES):
         if missing := [field for field in SIZES if field not in table.columns]:
             raise BadData(f"{table.name}: expected a size of the bid and of the ask, got no column of {missing[0]}")
-        return table.decimals(SIZES)
+        return table.decimals(_of_levels(SIZES, levels))
     note = f"{table.name}: has no sizes; each bid and ask counts as {SIZE:,}."
     return [np.full(len(table.frame), SIZE)] * 2, 0, note
 
 
-def _without_crossed(quotes: Quotes) -> Quotes:
+def _without_crossed(quotes: Q) -> Q:
     crossed = quotes.bid_price > quotes.ask_price
     if not crossed.any():
         return quotes
@@ -130,11 +172,18 @@ def _without_crossed(quotes: Quotes) -> Quotes:
 def _joined(parts: Sequence[Quotes], source: str) -> Quotes:
     """Return the quotes of all files in order of event, in the finest steps of any."""
     name = parts[0].source if len(parts) == 1 else source
-    instrument, arrays = common_steps(name, parts, {**dict.fromkeys(PRICES, "price"), **dict.fromkeys(SIZES, "size")})
+    kinds = {type(part) for part in parts}
+    if len(kinds) > 1:
+        raise BadData(f"{name}: expected files of quotes or of order book depth, got both")
+    (kind,) = kinds
+    columns = {
+        column: "price" if "price" in column else "size" for column in kind.arrays if not column.startswith("ts")
+    }
+    instrument, arrays = common_steps(name, parts, columns)
     ts_event, ts_init = (np.concatenate([getattr(part, key) for part in parts]) for key in ("ts_event", "ts_init"))
-    repeated = pd.DataFrame({"ts_event": ts_event, "ts_init": ts_init, **arrays}).duplicated().to_numpy()
+    repeated = pd.DataFrame(np.column_stack([ts_event, ts_init, *arrays.values()])).duplicated().to_numpy()
     lines = [part.lines for part in parts if part.lines is not None]
-    joined = Quotes(
+    joined = kind(
         instrument=instrument,
         source=name,
         ts_event=ts_event,

@@ -1,9 +1,11 @@
-"""Top-of-book quotes of one instrument as arrays, whatever their source, and their checks."""
+"""Quotes of one instrument as arrays, of the best level or of several, whatever their source, and their checks."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
+from typing import ClassVar, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +24,8 @@ from nautilus_torchserve.market.trades.trades import (
 )
 
 ARRAYS = ("ts_event", "ts_init", "bid_price", "ask_price", "bid_size", "ask_size")
+LEVELS = 10
+"""Levels of each side, as NautilusTrader's ``OrderBookDepth10`` has them."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +59,8 @@ class Quotes:
 
     simulated = False
     """Quotes are not simulated."""
+    arrays: ClassVar[tuple[str, ...]] = ARRAYS
+    """Names of the arrays."""
 
     def __len__(self) -> int:
         return len(self.bid_price)
@@ -63,18 +69,18 @@ class Quotes:
     def sha256(self) -> str:
         """Hash of instrument and values: the same quotes have the same hash, whatever the file."""
         digest = hashlib.sha256(repr(self.instrument).encode())
-        for name in ARRAYS:
+        for name in self.arrays:
             digest.update(np.ascontiguousarray(getattr(self, name)).tobytes())
         return digest.hexdigest()
 
-    def between(self, start: int, stop: int) -> "Quotes":
+    def between(self, start: int, stop: int) -> Self:
         """Return the quotes at positions ``start`` to ``stop - 1``."""
         return self.take(slice(start, stop))
 
-    def take(self, rows: NDArray[np.int64] | slice) -> "Quotes":
+    def take(self, rows: NDArray[np.int64] | slice) -> Self:
         """Return the quotes at these positions."""
         lines = None if self.lines is None else self.lines.take(rows)
-        return replace(self, lines=lines, **{name: getattr(self, name)[rows] for name in ARRAYS})
+        return replace(self, lines=lines, **{name: getattr(self, name)[rows] for name in self.arrays})
 
     def place(self, row: int) -> str:
         """Return the place of a quote for messages: its line in a file, else its row and time."""
@@ -85,7 +91,31 @@ class Quotes:
         return (self.bid_price + self.ask_price) / (2 * 10.0**self.instrument.price_precision)
 
 
-def check(quotes: Quotes) -> Quotes:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Depth(Quotes):
+    """The best levels of one instrument's order book in order of time: quotes with what stands behind them."""
+
+    bid_prices: NDArray[np.int64]
+    """Of each level, the best first, in steps of 10**-price_precision [n, LEVELS]; 0 where there is none."""
+    ask_prices: NDArray[np.int64]
+    """The same of the asks [n, LEVELS]."""
+    bid_sizes: NDArray[np.int64]
+    """In steps of 10**-size_precision [n, LEVELS]; 0 where there is no such level."""
+    ask_sizes: NDArray[np.int64]
+    """The same of the asks [n, LEVELS]."""
+
+    arrays: ClassVar[tuple[str, ...]] = (*ARRAYS, "bid_prices", "ask_prices", "bid_sizes", "ask_sizes")
+
+    @property
+    def levels(self) -> int:
+        """Number of levels that any of the quotes has."""
+        return int(np.flatnonzero((self.bid_prices.any(axis=0)) | (self.ask_prices.any(axis=0)))[-1]) + 1
+
+
+Q = TypeVar("Q", bound=Quotes)
+
+
+def check(quotes: Q) -> Q:
     """Refuse quotes that a model must not be trained or tested on.
 
     Raises
@@ -108,6 +138,8 @@ def check(quotes: Quotes) -> Quotes:
     price_text = partial(decimal_text, precision=instrument.price_precision)
     crossed = quotes.bid_price > quotes.ask_price
     refuse_where(quotes, crossed, "a bid of at most the ask", quotes.bid_price, price_text)
+    if isinstance(quotes, Depth):
+        _check_levels(quotes, price_text)
     for name in ("ts_event", "ts_init"):
         values = getattr(quotes, name)
         backwards = np.zeros(len(values), dtype=bool)
@@ -118,3 +150,18 @@ def check(quotes: Quotes) -> Quotes:
         quotes, early, "a time of receipt (ts_init) not before the venue's (ts_event)", quotes.ts_init, utc_text
     )
     return quotes
+
+
+def _check_levels(depth: Depth, price_text: Callable[[int], str]) -> None:
+    """Refuse levels that are not in order of price, have a negative size, or stand behind one that is missing."""
+    for side, prices, sizes, sign in (
+        ("bid", depth.bid_prices, depth.bid_sizes, -1),
+        ("ask", depth.ask_prices, depth.ask_sizes, 1),
+    ):
+        for level in range(1, LEVELS):
+            price, size = prices[:, level], sizes[:, level]
+            is_there = (price != 0) | (size != 0)
+            before = sign * prices[:, level - 1]
+            expected = f"{side} level {level + 1} behind level {level}, with a size of at least 0"
+            wrong = is_there & ((sign * price <= before) | (size < 0) | (price <= 0) | (prices[:, level - 1] == 0))
+            refuse_where(depth, wrong, expected, price, price_text)

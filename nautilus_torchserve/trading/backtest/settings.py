@@ -5,7 +5,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from operator import gt, lt
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,7 +15,7 @@ from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
-from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.checks import BadSetting, check_size, expect
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
@@ -127,7 +126,7 @@ class RunSettings(ABC):
         BadSetting
         """
         for instrument in instruments:
-            self.check_size(instrument)
+            check_size(self.trade_size, instrument)
 
     @abstractmethod
     def actor(
@@ -181,22 +180,6 @@ class RunSettings(ABC):
             "timeout_s": self.timeout_s,
             "max_failures": self.max_failures,
         }
-
-    def check_size(self, instrument: Instrument) -> None:
-        """Refuse a trade size that the venue would not take."""
-        step = instrument.size_increment.as_decimal()
-        if self.trade_size % step:
-            raise BadSetting(
-                f"expected a trade_size in steps of {step} for {instrument.id}, got {self.trade_size}; --size sets it, "
-                "--lot-size the step"
-            )
-        for limit, is_beyond in ((instrument.min_quantity, lt), (instrument.max_quantity, gt)):
-            if limit is not None and is_beyond(self.trade_size, limit.as_decimal()):
-                least_or_most = "at least" if is_beyond is lt else "at most"
-                raise BadSetting(
-                    f"expected a trade_size of {least_or_most} {limit} for {instrument.id}, as it is defined, "
-                    f"got {self.trade_size}; --size sets it"
-                )
 
     def check_margin(self, instrument: Instrument, price: float) -> None:
         """Refuse a position whose margin the account cannot pay; NautilusTrader's own engine would trade it."""

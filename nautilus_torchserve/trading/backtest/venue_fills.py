@@ -5,21 +5,21 @@ simulated exchange moves its book with the data, so at ``ts_init``: with a slow 
 that the venue no longer shows. A trade sets both sides of that book to its price, too, until the next quote.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.models import FillModel
 from nautilus_trader.common.component import Clock
 from nautilus_trader.model.book import OrderBook
-from nautilus_trader.model.data import BookOrder
 from nautilus_trader.model.enums import BookType, OrderSide, OrderType
 from nautilus_trader.model.identifiers import InstrumentId
 from nautilus_trader.model.instruments import Instrument
-from nautilus_trader.model.objects import FIXED_PRECISION, Price, Quantity
+from nautilus_trader.model.objects import Price
 from nautilus_trader.model.orders import Order
 
-from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.quotes.quotes import Depth, Quotes
+from nautilus_torchserve.trading.instruments.instruments import book_order
 
 
 def fill_at_venue_time(engine: BacktestEngine, quotes: Mapping[InstrumentId, Quotes]) -> None:
@@ -38,8 +38,8 @@ def fill_at_venue_time(engine: BacktestEngine, quotes: Mapping[InstrumentId, Quo
 
 
 class VenueFillModel(FillModel):
-    """Fills market orders at the quotes in force at the venue, and one step worse, as
-    `trading.backtest.engine` does.
+    """Fills market orders at the quotes in force at the venue, level by level where they have several, and one step
+    worse, as `trading.backtest.engine` does.
 
     Other orders are matched with what has been received.
 
@@ -67,12 +67,16 @@ class VenueFillModel(FillModel):
         if last < 0:
             return None
         book = OrderBook(instrument.id, BookType.L2_MBP)
-        price_step = 10 ** (FIXED_PRECISION - instrument.price_precision)
-        size_step = 10 ** (FIXED_PRECISION - instrument.size_precision)
-        bid = OrderSide.BUY, quotes.bid_price, quotes.bid_size
-        ask = OrderSide.SELL, quotes.ask_price, quotes.ask_size
-        for number, (side, price, size) in enumerate((bid, ask), 1):
-            level = Price.from_raw(int(price[last]) * price_step, instrument.price_precision)
-            quantity = Quantity.from_raw(int(size[last]) * size_step, instrument.size_precision)
-            book.add(BookOrder(side, level, quantity, number), 0, 0)
+        for number, (side, price, size) in enumerate(_levels(quotes, last), 1):
+            book.add(book_order(side, price, size, quotes.instrument, number), 0, 0)
         return book
+
+
+def _levels(quotes: Quotes, position: int) -> Iterator[tuple[OrderSide, int, int]]:
+    """Yield side, price and size of each level of one quote, in the instrument's steps."""
+    names = ("bid_prices", "bid_sizes"), ("ask_prices", "ask_sizes")
+    if not isinstance(quotes, Depth):
+        names = ("bid_price", "bid_size"), ("ask_price", "ask_size")
+    for side, (prices, sizes) in zip((OrderSide.BUY, OrderSide.SELL), names, strict=True):
+        levels = (np.atleast_1d(getattr(quotes, name)[position]).tolist() for name in (prices, sizes))
+        yield from ((side, price, size) for price, size in zip(*levels, strict=True) if price)

@@ -1,6 +1,7 @@
 """Computes features of your own, requests a prediction with every input that they make up, and publishes it."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 from nautilus_trader.core.data import Data
 from nautilus_trader.core.uuid import UUID4
@@ -10,10 +11,10 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.models.table import spec_of
-from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
-from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar
-from nautilus_torchserve.trading.features.subscription import Subscription, subscription_of
+from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
+from nautilus_torchserve.trading.features.subscription import Subscription, source_of, subscription_of, subscriptions_of
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.inference.messages import PredictionRequest
 from nautilus_torchserve.trading.inference.row_actor import RowActor
@@ -43,6 +44,14 @@ class FeatureActorConfig(ModelActorConfig, kw_only=True, frozen=True):
         names = [str(instrument_id) for instrument_id in self.instrument_ids]
         expect(bool(names), "instrument_ids of at least 1 instrument, got none")
         expect(len(set(names)) == len(names), f"instrument_ids of different instruments, got {', '.join(names)}")
+        if self.warm_up_ns:
+            sources = map(source_of, subscriptions_of(spec_of(self.spec).features, self.instrument_ids))
+            kinds = {source.kind for source in sources}
+            expect(  # history of several kinds could not be put into the order of its receipt
+                len(kinds) == 1 and kinds <= {"trades", "quotes", "bars"},
+                "warm_up_ns of 0 for features of anything but trades, quotes or EXTERNAL bars alone, and bars of them, "
+                f"got {self.warm_up_ns}: the others are filled from the stream",
+            )
 
     def feature_schema(self) -> FeatureSchema:
         return load_schema(spec_of(self.spec).features)
@@ -54,8 +63,9 @@ class FeatureActorConfig(ModelActorConfig, kw_only=True, frozen=True):
 class FeatureActor(RowActor):
     """Gives the data that a spec names to its streaming class, one object for each instrument.
 
-    In a backtest, bars that NautilusTrader aggregates come as data, see `trading.features.internal_bars`. In a live run
-    with ``warm_up_ns`` the features are filled from history first, without requests.
+    Bars that NautilusTrader aggregates come as data in a backtest, see `trading.features.internal_bars`. In a live run
+    they are made of the same history and stream by the same aggregators, and closed by the engine's timers. With
+    ``warm_up_ns`` the features are filled from history first, without requests.
 
     Parameters
     ----------
@@ -73,18 +83,24 @@ class FeatureActor(RowActor):
         self._warm_start: WarmStart[Data] = WarmStart(_identity)
         self._histories = 0
         """Requests for history that have not been answered yet."""
+        self._bars = InternalBars([], [])
+        """In a live run: makes the bars that NautilusTrader aggregates."""
+        self._sources = list(dict.fromkeys(map(source_of, self._features)))
+        """Data that the features, and the bars among them, are made of."""
 
     def on_start(self) -> None:
         self.connect_model(self.config.feature_schema())
-        for subscription in self._features:
-            self._subscribe(subscription)
-        if not self.is_live:
+        if self.is_live:
+            self._make_bars()
+        else:
             self.msgbus.subscribe(topic=f"data.{CLOSED_BAR.topic}", handler=self._on_closed_bar)
+        for source in self._sources if self.is_live else self._features:
+            self._subscribe(source)
         since = self.begin_warm_start(self._add_history)
         if since is None:
             self._warm_start.is_over = True
             return
-        for kind, instrument_id, bar_type, _ in self._checked_history():
+        for kind, instrument_id, bar_type, _ in self._sources:
             self._histories += 1
             if kind == "trades":
                 self.request_trade_ticks(instrument_id, start=since, callback=self._on_history)
@@ -103,30 +119,21 @@ class FeatureActor(RowActor):
             self.subscribe_order_book_depth(instrument_id, BookType.L2_MBP)
         elif kind == "custom":  # see `trading.prediction.prediction_topic`
             self.msgbus.subscribe(topic=f"data.{DataType(data_class).topic}", handler=self.handle_data)
-        elif self.is_live or not subscription.is_internal:
+        elif not subscription.is_internal:
             self.subscribe_bars(bar_type)
 
-    def _checked_history(self) -> list[Subscription]:
-        """Return the subscriptions, of which history can be requested and put into the order of its receipt.
-
-        Raises
-        ------
-        BadSetting
-            There are several kinds of data, or of one that venues have no history of.
-        """
-        subscriptions = list(self._features)
-        kinds = {subscription.kind for subscription in subscriptions}
-        is_internal = any(subscription.is_internal for subscription in subscriptions)
-        if len(kinds) > 1 or is_internal or not kinds <= {"trades", "quotes", "bars"}:
-            raise BadSetting(
-                "expected warm_up_ns of 0 for features of anything but trades alone, quotes alone or EXTERNAL bars "
-                f"alone, got {self.config.warm_up_ns}: the others are filled from the stream"
-            )
-        return subscriptions
+    def _make_bars(self) -> None:
+        """Prepare the bars of a live run; the engine's own of the same types tell when they are to be closed."""
+        bar_types = [subscription.bar_type for subscription in self._features if subscription.is_internal]
+        instruments = (self.cache.instrument(bar_type.instrument_id) for bar_type in bar_types)
+        self._bars = InternalBars(bar_types, [instrument for instrument in instruments if instrument is not None])
+        for bar_type in bar_types:
+            if bar_type.spec.is_time_aggregated():
+                self.subscribe_bars(bar_type)
 
     @isolate_errors
     def on_historical_data(self, data: Data) -> None:
-        if subscription_of(data) in self._features:
+        if subscription_of(data) in self._sources:
             self._warm_start.add_history(data)
 
     @isolate_errors
@@ -139,8 +146,9 @@ class FeatureActor(RowActor):
         count = 0
         for data in self._warm_start.end():
             count += 1
-            for features in self._features[subscription_of(data)]:
-                features.update(data)
+            for datum in (*self._bars.add(data), data):
+                for features in self._features.get(subscription_of(datum), ()):
+                    features.update(datum)
         rows = {str(about.instrument_id): about.windows.rows for abouts in self._features.values() for about in abouts}
         return f"{count} events, rows: {', '.join(f'{rows} of {name}' for name, rows in rows.items())}"
 
@@ -158,7 +166,10 @@ class FeatureActor(RowActor):
 
     @isolate_errors
     def on_bar(self, bar: Bar) -> None:
-        self._add(Subscription("bars", bar.bar_type.instrument_id, bar.bar_type), bar)
+        if self.is_live and bar.bar_type.is_internally_aggregated():
+            self._take_bars(self._bars.close_until(bar.ts_init) if self._warm_start.is_over else ())
+        else:
+            self._add(Subscription("bars", bar.bar_type.instrument_id, bar.bar_type), bar)
 
     @isolate_errors
     def on_data(self, data: Data) -> None:
@@ -171,6 +182,14 @@ class FeatureActor(RowActor):
         if not self._warm_start.is_over:
             self._warm_start.hold(data)
             return
+        self._take_bars(self._bars.add(data))
+        self._update(subscription, data)
+
+    def _take_bars(self, bars: Iterable[Bar]) -> None:
+        for bar in bars:
+            self._update(Subscription("bars", bar.bar_type.instrument_id, bar.bar_type), bar)
+
+    def _update(self, subscription: Subscription, data: Data) -> None:
         for about in self._features.get(subscription, ()):
             model_input = about.update(data)
             if model_input is not None and data.ts_init >= self.config.first_ts_init:

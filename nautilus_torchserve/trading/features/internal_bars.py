@@ -2,7 +2,8 @@
 
 In a backtest of NautilusTrader before 1.223, predictions on bars that the engine closes by a timer would take effect
 too late (`trading.backtest.simulated_time`). As data, the same bars arrive when they would, on every version, and they
-are the same in training.
+are the same in training. A live run makes them itself, too: of history, and without a first bar that misses what was
+traded before the run.
 """
 
 from collections.abc import Iterable, Sequence
@@ -81,36 +82,52 @@ class InternalBars:
         if not self._bar_types:
             return ()
         if self._clock is None:
-            self._start(data.ts_init)
-        assert self._clock is not None
-        for handler in self._clock.advance_time(data.ts_init):
-            handler.handle()
+            self._clock = self._start(data.ts_init)
+        self._advance(self._clock, data.ts_init)
         if isinstance(data, TradeTick | QuoteTick):
             for aggregator in self._aggregators.get((type(data), data.instrument_id), ()):
                 if isinstance(data, TradeTick):
                     aggregator.handle_trade_tick(data)
                 else:
                     aggregator.handle_quote_tick(data)
+        return self._take_closed()
+
+    def close_until(self, ts_ns: int) -> Sequence[Bar]:
+        """Return the bars that have closed by a time (Unix ns), without a datum; before the first datum none has."""
+        if self._clock is not None:
+            self._advance(self._clock, ts_ns)
+        return self._take_closed()
+
+    def _advance(self, clock: TestClock, ts_ns: int) -> None:
+        if ts_ns >= clock.timestamp_ns():  # a live stream may bring what is older than the bar that a timer has closed
+            for handler in clock.advance_time(ts_ns):
+                handler.handle()
+
+    def _take_closed(self) -> Sequence[Bar]:
         if not self._closed:
             return ()
         closed, self._closed = self._closed, []
         return closed
 
-    def _start(self, first_ns: int) -> None:
-        self._clock = TestClock()
-        self._clock.set_time(first_ns)
+    def _start(self, first_ns: int) -> TestClock:
+        clock = TestClock()
+        clock.set_time(first_ns)
         for bar_type in self._bar_types:
             instrument, on_bar = self._instruments[bar_type.instrument_id], self._closed_bar
             by_events = _BY_EVENTS.get(bar_type.spec.aggregation)
-            aggregator = (
-                TimeBarAggregator(instrument, bar_type, on_bar, self._clock)
-                if by_events is None
-                else by_events(instrument, bar_type, on_bar)
-            )
+            try:
+                aggregator = (
+                    TimeBarAggregator(instrument, bar_type, on_bar, clock)
+                    if by_events is None
+                    else by_events(instrument, bar_type, on_bar)
+                )
+            except ValueError as error:  # years, before 1.223
+                raise BadSetting(f"expected bars that NautilusTrader aggregates, got {bar_type} ({error})") from None
             if by_events is None and hasattr(aggregator, "start_timer"):
                 aggregator.start_timer()  # recent versions of NautilusTrader leave it to the engine
             event_class = TradeTick if bar_type.spec.price_type == PriceType.LAST else QuoteTick
             self._aggregators.setdefault((event_class, bar_type.instrument_id), []).append(aggregator)
+        return clock
 
     def _closed_bar(self, bar: Bar) -> None:
         self._closed.append(bar)

@@ -9,12 +9,12 @@ from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.quotes.quotes import Depth, Quotes
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
 from nautilus_torchserve.trading.bars.types import bar_type
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.instruments.instruments import check_quotes, to_quote_ticks, trade_ticks
+from nautilus_torchserve.trading.instruments.instruments import check_quotes, to_depth10, to_quote_ticks, trade_ticks
 
 CHUNK = 8_192
 """Events made into objects at a time, about: memory grows with them, no result changes."""
@@ -29,15 +29,27 @@ class Stream(NamedTuple):
     """Returns those at positions ``start`` to ``stop - 1``."""
 
 
-def event_stream(data: Trades | Bars | Quotes, instrument: Instrument) -> Stream:
-    """Return the stream of market data that conform to their instrument."""
+def event_streams(data: Trades | Bars | Quotes, instrument: Instrument) -> list[Stream]:
+    """Return the streams of market data that conform to their instrument: depth, and then the quotes of its best level.
+
+    A simulated exchange that matches at the best level takes it from the quotes.
+    """
     if isinstance(data, Trades):
-        return Stream(data.ts_init, lambda start, stop: trade_ticks(data.between(start, stop)))
+        return [Stream(data.ts_init, lambda start, stop: trade_ticks(data.between(start, stop)))]
     if isinstance(data, Quotes):
         check_quotes(data)
-        return Stream(data.ts_init, lambda start, stop: to_quote_ticks(data.between(start, stop)))
+        quotes = Stream(data.ts_init, lambda start, stop: to_quote_ticks(data.between(start, stop)))
+        if not isinstance(data, Depth):
+            return [quotes]
+        return [Stream(data.ts_init, lambda start, stop: to_depth10(data.between(start, stop))), quotes]
     of_type = bar_type(instrument.id, data.interval_ns)
-    return Stream(data.ts_event, lambda start, stop: bar_objects(data.between(start, stop), of_type))
+    return [Stream(data.ts_event, lambda start, stop: bar_objects(data.between(start, stop), of_type))]
+
+
+def series_streams(series: Sequence[Trades | Bars | Quotes], instruments: Sequence[Instrument]) -> list[Stream]:
+    """Return the streams of several series: of one time, quotes, which trades met, come first, in the order given."""
+    pairs = sorted(zip(series, instruments, strict=True), key=lambda pair: not isinstance(pair[0], Quotes))
+    return [stream for pair in pairs for stream in event_streams(*pair)]
 
 
 def merge(streams: Sequence[Stream], bars: InternalBars) -> Iterator[list[Data]]:

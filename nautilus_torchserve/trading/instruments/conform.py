@@ -11,15 +11,25 @@ from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.quotes.quotes import Depth, Quotes
 from nautilus_torchserve.market.trades import trades
 from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, BadData, Trades
 from nautilus_torchserve.trading.instruments.options import decimals
 
 D = TypeVar("D", Trades, Bars, Quotes)
 MarketData = Trades | Bars | Quotes
-PRICE_COLUMNS: Mapping[type, Sequence[str]] = {Trades: ("price",), Bars: PRICES, Quotes: ("bid_price", "ask_price")}
-SIZE_COLUMNS: Mapping[type, Sequence[str]] = {Trades: ("size",), Bars: ("volume",), Quotes: ("bid_size", "ask_size")}
+PRICE_COLUMNS: Mapping[type, Sequence[str]] = {
+    Trades: ("price",),
+    Bars: PRICES,
+    Quotes: ("bid_price", "ask_price"),
+    Depth: ("bid_price", "ask_price", "bid_prices", "ask_prices"),
+}
+SIZE_COLUMNS: Mapping[type, Sequence[str]] = {
+    Trades: ("size",),
+    Bars: ("volume",),
+    Quotes: ("bid_size", "ask_size"),
+    Depth: ("bid_size", "ask_size", "bid_sizes", "ask_sizes"),
+}
 """Kind of data -> its columns of prices, and of sizes."""
 
 
@@ -58,8 +68,9 @@ def check_ticks(data: MarketData, instrument: Instrument) -> None:
     for name in PRICE_COLUMNS[type(data)]:
         off = off_tick(getattr(data, name), data.instrument.price_precision, tick)
         if off.any():
-            position = int(off.argmax())
-            price = Decimal(int(getattr(data, name)[position])).scaleb(-data.instrument.price_precision)
+            first = np.unravel_index(off.argmax(), off.shape)
+            position = int(first[0])
+            price = Decimal(int(getattr(data, name)[first])).scaleb(-data.instrument.price_precision)
             noun = "trade" if isinstance(data, Trades) else f"{name} of {type(data).__name__.lower()[:-1]}"
             raise BadData(
                 f"{data.source}: {noun} {position + 1}: expected a multiple of {instrument.id}'s tick size {tick}, "
@@ -86,8 +97,8 @@ def _rescaled(data: MarketData, name: str, have: int, want: int) -> NDArray[np.i
         return values * factor
     whole, rest = np.divmod(values, 10 ** (have - want))
     if rest.any():
-        position = int((rest != 0).argmax())
-        value = Decimal(int(values[position])).scaleb(-have)
+        first = np.unravel_index((rest != 0).argmax(), rest.shape)
+        position, value = int(first[0]), Decimal(int(values[first])).scaleb(-have)
         raise BadData(
             f"{data.source}: {name} {position + 1}: expected at most {want} decimals, as the instrument is defined, "
             f"got {value}; --lot-size sets another step where the kind of instrument has one"

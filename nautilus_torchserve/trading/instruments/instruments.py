@@ -4,15 +4,15 @@ import hashlib
 from pathlib import Path
 
 import numpy as np
-from nautilus_trader.model.data import QuoteTick, TradeTick
-from nautilus_trader.model.enums import AggressorSide
+from nautilus_trader.model.data import BookOrder, OrderBookDepth10, QuoteTick, TradeTick
+from nautilus_trader.model.enums import AggressorSide, OrderSide
 from nautilus_trader.model.identifiers import InstrumentId, TradeId
 from nautilus_trader.model.instruments import Instrument as NautilusInstrument
-from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX
+from nautilus_trader.model.objects import FIXED_PRECISION, PRICE_MAX, QUANTITY_MAX, Price, Quantity
 from nautilus_trader.persistence.catalog import ParquetDataCatalog
 from numpy.typing import NDArray
 
-from nautilus_torchserve.market.quotes.quotes import ARRAYS, Quotes
+from nautilus_torchserve.market.quotes.quotes import ARRAYS, LEVELS, Depth, Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades, decimal_text, implied_quotes
 from nautilus_torchserve.trading.instruments.conform import tick_steps
 from nautilus_torchserve.trading.instruments.drafts import fee_values, of_options
@@ -141,6 +141,32 @@ def to_quote_ticks(quotes: Quotes) -> list[QuoteTick]:
     ]
 
 
+def to_depth10(depth: Depth) -> list[OrderBookDepth10]:
+    """Convert the levels of an order book, see `check_quotes`; whole steps stay exact."""
+    instrument = depth.instrument
+    instrument_id = InstrumentId.from_str(instrument.instrument_id)
+    sides = (OrderSide.BUY, depth.bid_prices, depth.bid_sizes), (OrderSide.SELL, depth.ask_prices, depth.ask_sizes)
+    bids, asks = (
+        [
+            [book_order(side, price, size, instrument) for price, size in zip(*row, strict=True)]
+            for row in zip(prices.tolist(), sizes.tolist(), strict=True)
+        ]
+        for side, prices, sizes in sides
+    )
+    counts = [0] * LEVELS
+    return [
+        OrderBookDepth10(instrument_id, *levels, counts, counts, 0, 0, ts_event, ts_init)
+        for *levels, ts_event, ts_init in zip(bids, asks, depth.ts_event.tolist(), depth.ts_init.tolist(), strict=True)
+    ]
+
+
+def book_order(side: OrderSide, price: int, size: int, instrument: Instrument, number: int = 0) -> BookOrder:
+    """Return a level of an order book, given in the instrument's steps; without a price one that is not there."""
+    level = Price.from_raw(price * 10 ** (FIXED_PRECISION - instrument.price_precision), instrument.price_precision)
+    quantity = Quantity.from_raw(size * 10 ** (FIXED_PRECISION - instrument.size_precision), instrument.size_precision)
+    return BookOrder(side if price else OrderSide.NO_ORDER_SIDE, level, quantity, number)
+
+
 def check_quotes(quotes: Quotes) -> Quotes:
     """Return quotes; refuse prices and sizes that NautilusTrader cannot hold.
 
@@ -149,9 +175,10 @@ def check_quotes(quotes: Quotes) -> Quotes:
     BadData
     """
     instrument = quotes.instrument
-    check_range(quotes.source, "ask price", quotes.ask_price, instrument.price_precision, PRICE_MAX)
-    for name, sizes in (("bid size", quotes.bid_size), ("ask size", quotes.ask_size)):
-        check_range(quotes.source, name, sizes, instrument.size_precision, QUANTITY_MAX)
+    for name in (name for name in quotes.arrays if "price" in name):
+        check_range(quotes.source, name, getattr(quotes, name), instrument.price_precision, PRICE_MAX)
+    for name in (name for name in quotes.arrays if "size" in name):
+        check_range(quotes.source, name, getattr(quotes, name), instrument.size_precision, QUANTITY_MAX)
     return quotes
 
 

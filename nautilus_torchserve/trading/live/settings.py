@@ -56,6 +56,9 @@ class ReplayMarket(_Section, InstrumentOptions, frozen=True, kw_only=True, tag="
 
     trades: str | None = None
     """CSV file or NautilusTrader catalog of one instrument's trades."""
+    quotes: str | None = None
+    """CSV file or catalog of one instrument's quotes: played alone, or beside ``trades``, which imply the quotes that
+    orders meet where there are none."""
     bars: list[str] = []
     """CSV files or catalogs of bars, one for each instrument."""
     instruments: list[str] = []
@@ -92,14 +95,25 @@ class ReplayMarket(_Section, InstrumentOptions, frozen=True, kw_only=True, tag="
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sources = [name for name in ("trades", "bars", "simulate") if getattr(self, name)]
-        expect(len(sources) == 1, f"one of trades, bars and simulate, got {' and '.join(sources) or 'none'}")
+        sources = [name for name in ("trades", "quotes", "bars", "simulate") if getattr(self, name)]
+        expect(
+            len(sources) == 1 or sources == ["trades", "quotes"],
+            f"one of trades, quotes, bars and simulate, or trades and quotes, got {' and '.join(sources) or 'none'}",
+        )
         files = len(self.bars) or 1
         expect(len(self.instruments) in (0, files), f"instruments of {files} or none, got {len(self.instruments)}")
         expect(self.speed >= 1, f"speed of at least 1 (data would age while they wait), got {self.speed:g}")
         expect(self.warm_up >= 0, f"warm_up of at least 0, got {self.warm_up}")
         expect(self.fee_bps is None or self.fee_bps >= 0, f"fee_bps of at least 0, got {self.fee_bps}")
         _ = self.read
+
+    @property
+    def kinds(self) -> set[str]:
+        """Kinds of data that features can be made of."""
+        if self.bars:
+            return {"bars"}
+        has_trades = self.trades is not None or self.simulate
+        return {*(["trades"] if has_trades else []), *(["quotes"] if self.quotes else [])}
 
     @property
     def read(self) -> ReadOptions:
@@ -231,6 +245,14 @@ class ModelSettings(_Section, frozen=True, kw_only=True):
         return trading if self.strategy is None else trading.with_strategy(self.strategy)
 
     @property
+    def source_kinds(self) -> set[str]:
+        """Kinds of data that its actor needs; none where that is one of yours."""
+        features = self._spec.features
+        if self.trading.actor == Trading().actor:
+            return set(source_kinds(features))
+        return set() if self.kind is None else set(features.data)
+
+    @property
     def name(self) -> str:
         """The model's name at its servers."""
         return self.actor.get("model", self._spec.name)
@@ -322,10 +344,11 @@ class LiveSettings(_Section, frozen=True, kw_only=True):
                 isinstance(self.market, BinanceMarket),
                 f"market kind binance (execution binance takes its key), got {type(self.market).__name__}",
             )
-        if isinstance(self.market, ReplayMarket) and self.model.spec and self.model.trading.actor == Trading().actor:
-            played = "bars" if self.market.bars else "trades"
-            others = source_kinds(spec_of(self.model.spec).features) - {played}
-            expect(not others, f"market of {', '.join(sorted(others))} for {self.model.spec}, got a replay of {played}")
+        if isinstance(self.market, ReplayMarket):
+            others = self.model.source_kinds - self.market.kinds
+            played = ", ".join(sorted(self.market.kinds))
+            model = self.model.spec or self.model.kind
+            expect(not others, f"market of {', '.join(sorted(others))} for {model}, got a replay of {played}")
         if self.is_real:
             expect(not isinstance(self.market, ReplayMarket), "execution kind sandbox for a replay, got a real one")
             expect(self.risk.max_daily_loss is not None, "risk.max_daily_loss for real execution, got none")

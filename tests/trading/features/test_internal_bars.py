@@ -15,7 +15,7 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.arrays import MarketData, load_market_data
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import event_stream, merge
+from nautilus_torchserve.trading.features.stream import event_streams, merge
 from nautilus_torchserve.trading.instruments.instruments import trade_ticks
 
 KINDS = ("10-SECOND-LAST", "1-MINUTE-LAST", "7-TICK-LAST", "3-VOLUME-LAST", "100000-VALUE-LAST")
@@ -69,7 +69,7 @@ def test_bars_and_trades_come_in_the_engines_order(market: MarketData, kind: str
 
     streamed = [
         data
-        for chunk in merge([event_stream(trades, instrument)], InternalBars([bar_type], [instrument]))
+        for chunk in merge(event_streams(trades, instrument), InternalBars([bar_type], [instrument]))
         for data in chunk
     ]
 
@@ -88,3 +88,19 @@ def test_bars_that_cannot_be_made_are_refused(market: MarketData) -> None:
         InternalBars([BarType.from_str("ETHUSD.SIM-1-MINUTE-LAST-INTERNAL")], [instrument])
     with pytest.raises(BadSetting, match="expected bars by time, ticks, volume or value, made of trades or quotes"):
         InternalBars([BarType.from_str(f"{instrument.id}-5-MINUTE-LAST-INTERNAL@1-MINUTE-EXTERNAL")], [instrument])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bars_closed_by_a_timer_are_those_closed_by_the_next_trade(market: MarketData, kind: str) -> None:
+    (trades,), (instrument,) = market.series, market.instruments
+    bar_type = BarType.from_str(f"{instrument.id}-{kind}-INTERNAL")
+    by_trade, by_timer = (InternalBars([bar_type], [instrument]) for _ in range(2))
+
+    expected, closed = [], []
+    for tick in trade_ticks(trades):
+        closed += by_timer.close_until(tick.ts_init // 10**9 * 10**9)
+        closed += by_timer.add(tick)
+        expected += by_trade.add(tick)
+
+    assert list(map(Bar.to_dict, closed)) == list(map(Bar.to_dict, expected))
+    assert len(closed) > 2

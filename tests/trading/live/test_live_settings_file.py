@@ -10,13 +10,12 @@ import msgspec
 import pytest
 
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.live.components import actor_config, strategy_configs
 from nautilus_torchserve.trading.live.node import build_node
 from nautilus_torchserve.trading.live.replay.recording import load_recording
-from nautilus_torchserve.trading.live.settings import NodeSettings, ReplayMarket
+from nautilus_torchserve.trading.live.settings import ComponentSettings, NodeSettings, ReplayMarket
 from nautilus_torchserve.trading.live.settings_file import environment_value, load_settings
 from support import PROJECT
 
@@ -69,12 +68,6 @@ def written(tmp_path: Path) -> Any:
     return write
 
 
-QUOTED = ModelSpec(
-    name="quoted",
-    features=FeatureSet(data=("quotes",), schema="own:SCHEMA", streaming="own:Features"),
-    outputs=(Output("up"),),
-)
-"""A model of one's own that a replay of trades has no data for."""
 WRONG = {
     "unknown field": (
         'kind = "sandbox"',
@@ -85,7 +78,11 @@ WRONG = {
     "missing section": ('[strategy]\ntrade_size = "0.1"', "", "strategy: expected a value, got none"),
     "unknown kind": ('kind = "replay"', 'kind = "rewind"', "market.kind: expected a known kind, got 'rewind'"),
     "no sense": ("simulate = 100", "simulate = 100\nspeed = 0.5", "market: expected speed of at least 1"),
-    "two sources": ("simulate = 100", 'simulate = 100\ntrades = "x"', "expected one of trades, bars and simulate"),
+    "two sources": (
+        "simulate = 100",
+        'simulate = 100\ntrades = "x"',
+        "expected one of trades, quotes, bars and simulate",
+    ),
     "no amount": ('balance = "1000 USD"', 'balance = "EUR"', "balance of an amount above 0 like"),
     "no currency": ('balance = "1000 USD"', 'balance = "1000"', "balance of an amount above 0 like"),
     "no model": ('kind = "tick"', "", "expected one of model.kind and model.spec, got none"),
@@ -97,8 +94,8 @@ WRONG = {
     ),
     "no data": (
         'kind = "tick"',
-        f'spec = "{__name__}:QUOTED"\nstrategy = "strategies.tick_strategy:TickStrategy"',
-        f"expected market of quotes for {__name__}:QUOTED, got a replay of trades",
+        'spec = "own_model:QUOTES"\nstrategy = "strategies.tick_strategy:TickStrategy"',
+        "expected market of quotes for own_model:QUOTES, got a replay of trades",
     ),
     "no duration": (
         'url = "http://127.0.0.1:1"',
@@ -193,7 +190,7 @@ def test_without_the_model_these_fields_are_required() -> None:
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.stem)
-def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("BINANCE", "BINANCE_FUTURES_TESTNET"):
         monkeypatch.setenv(f"{name}_API_KEY", "key")
         monkeypatch.setenv(f"{name}_API_SECRET", "secret")
@@ -201,7 +198,10 @@ def test_examples_are_complete(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         monkeypatch.setenv(name, "secret")
     settings = load_settings(path)
     if path.stem == "replay-bars":  # the reader's own files
-        market = msgspec.structs.replace(settings.market, bars=[], instruments=[], simulate=600)
+        bars = tmp_path / "bars.csv"
+        rows = [f"{1_700_000_040 + 60 * n},9,9,9,9,1" for n in range(600)]
+        bars.write_text("\n".join(["time,open,high,low,close,volume", *rows]))
+        market = msgspec.structs.replace(settings.market, bars=[f"{bars}"] * 2)
         settings = msgspec.structs.replace(settings, market=market)
 
     quiet = NodeSettings(log_level="ERROR")  # the first node of a process sets the level for all
@@ -263,3 +263,28 @@ def test_a_name_that_a_simulated_venue_cannot_trade_is_refused_with_one_that_it_
 
     with pytest.raises(BadSetting, match=r"such as BTC-USDT.GATE_IO, got BTC_USDT.GATE-IO"):
         strategy_configs(settings, actor_config(settings, METADATA), METADATA)
+
+
+@pytest.mark.parametrize(
+    ("actor", "message"),
+    [
+        ({"path": "nowhere:Nobody"}, r"actors\[0\].path: nowhere:Nobody: expected a module, got none named nowhere"),
+        ({"path": f"{__name__}:METADATA"}, r"actors\[0\].path: expected a class at .*:METADATA, got ModelMetadata"),
+        ({"config_path": "witness:Config"}, r"actors\[0\].config_path: .*: expected an object of witness, got none"),
+        ({"config": {"model": "tick", "file": ""}}, r"actors\[0\].config.file: expected a field of WitnessConfig"),
+    ],
+)
+def test_actors_that_are_not_there_are_refused_by_name(actor: dict[str, Any], message: str) -> None:
+    known = {
+        "path": "witness:Witness",
+        "config_path": "witness:WitnessConfig",
+        "config": {"model": "tick", "path": "x"},
+    }
+    settings = load_settings(EXAMPLES[0].parent / "replay.toml")
+    settings = msgspec.structs.replace(settings, actors=[ComponentSettings(**{**known, **actor})])
+    loop = asyncio.new_event_loop()
+
+    with pytest.raises(BadSetting, match=message):
+        build_node(settings, METADATA, loop)
+
+    loop.close()

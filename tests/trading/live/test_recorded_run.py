@@ -26,7 +26,8 @@ def test_requests_are_matched_with_their_events_among_those_of_the_same_time(dat
     requests = tuple(_request(trades, row, row - first) for row in truth)
     run = RecordedRun(requests, (), (), (), ())
 
-    positions = locate_events(LoggedRun(None, run, SHIFT, "", 0, 0), trades)  # type: ignore[arg-type]
+    logged = LoggedRun(None, run, SHIFT, "", 0, 0)
+    positions = locate_events(logged, "trades", trades.ts_event + SHIFT)  # type: ignore[arg-type]
 
     assert (positions >= 0).all()
     assert (trades.ts_event[positions] + SHIFT == [request.ts_event for request in requests]).all()

@@ -13,7 +13,7 @@ from nautilus_torchserve.market.bars.load import load_bars
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import BadData, Instrument, Trades
 from nautilus_torchserve.trading.instruments.instruments import quote_ticks, trade_ticks
-from nautilus_torchserve.trading.live.replay.recording import RecordedBars, RecordedTrades
+from nautilus_torchserve.trading.live.replay.recording import RecordedBars, RecordedTicks
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,10 @@ def bars() -> list[Bars]:
 @settings(max_examples=20, deadline=None)
 @given(warm_up=st.integers(0, 199), shift_ns=st.integers(0, 10**17))
 def test_history_and_stream_are_the_recording_shifted(trades: Trades, warm_up: int, shift_ns: int) -> None:
-    recording = RecordedTrades(trades, warm_up)
+    recording = RecordedTicks(trades, warm_up)
     whole = replace(trades, ts_event=trades.ts_event + shift_ns, ts_init=trades.ts_init + shift_ns)
 
-    past = recording.past(recording.instruments[0].id, shift_ns)
+    past = recording.past(TradeTick, recording.instruments[0].id, shift_ns)
     moments = list(recording.moments(shift_ns))
 
     assert past + [events[0] for _, events in moments] == trade_ticks(whole)
@@ -63,21 +63,21 @@ def test_history_of_bars_is_requested_by_type(bars: list[Bars]) -> None:
     played = [event for _, events in recording.moments(0) for event in events if isinstance(event, Bar)]
     of_type = next(bar.bar_type for bar in played if bar.bar_type.instrument_id.symbol.value == "OTHERUSD")
 
-    past = recording.past(of_type, shift_ns=7)
+    past = recording.past(Bar, of_type, shift_ns=7)
 
     assert [bar.ts_event for bar in past] == (bars[1].ts_event[:5] + 7).tolist()
-    assert recording.past(of_type.instrument_id, shift_ns=7) == []
+    assert recording.past(Bar, of_type.instrument_id, shift_ns=7) == []
 
 
 def test_a_warm_up_that_leaves_nothing_is_refused(trades: Trades, bars: list[Bars]) -> None:
     with pytest.raises(BadData, match="expected more than 200 trades to warm up on, got 200"):
-        RecordedTrades(trades, 200)
+        RecordedTicks(trades, 200)
     with pytest.raises(BadData, match="expected more than 40 bars to warm up on, got 40"):
         RecordedBars(bars, 40, spread_bps=1.0)
 
 
 def test_trades_are_of_the_instrument(trades: Trades) -> None:
-    recording = RecordedTrades(trades, 10)
+    recording = RecordedTicks(trades, 10)
 
     (instrument,) = recording.instruments
     trade = next(recording.moments(0))[1][0]

@@ -41,7 +41,7 @@ class BarMarket(Market[Bars]):
     report = "nautilus_torchserve.trading.backtest.bars.report:REPORT"
 
     @classmethod
-    def events(cls, source: Any) -> list[Bars]:
+    def events(cls, source: Any, settings: Any) -> list[Bars]:
         if not source:
             raise BadData("expected bars of at least 1 instrument, got none")
         intervals = [f"{bars.interval_ns / 1e9:g} s of {bars.instrument.instrument_id}" for bars in source]

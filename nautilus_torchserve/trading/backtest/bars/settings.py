@@ -13,7 +13,7 @@ from nautilus_torchserve.serving.model_metadata import OUTCOMES_PURPOSE, ModelMe
 from nautilus_torchserve.trading.backtest.settings import RunSettings
 from nautilus_torchserve.trading.bars.actor import BarInferenceActorConfig
 from nautilus_torchserve.trading.bars.types import bar_type
-from nautilus_torchserve.trading.checks import BadSetting, expect
+from nautilus_torchserve.trading.checks import BadSetting, check_size, expect
 from nautilus_torchserve.trading.instruments.names import order_id_tag
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
 
@@ -119,7 +119,7 @@ class BarBacktestSettings(RunSettings):
 
     def strategy_fields(self, instrument: Instrument, metadata: ModelMetadata) -> dict[str, Any]:
         """Return the fields of the strategy's configuration."""
-        self.check_size(instrument)
+        check_size(self.trade_size, instrument)
         bars = metadata.require_bars()
         return {
             "instrument_id": instrument.id,

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
+from nautilus_torchserve.market.quotes.quotes import Depth, Quotes
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.reporting.backtest.data import UNKNOWN
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
@@ -34,12 +34,19 @@ def describe(settings: FeatureBacktestSettings, run: BacktestResult, result: Ins
         actual=np.full(len(result.predictions), UNKNOWN, dtype=np.int8),
         class_names=tuple(run.metadata.outputs),
         min_probability=1.0,
+        scored=False,
     )
 
 
 def _quotes(settings: FeatureBacktestSettings, result: InstrumentResult[Any]) -> str:
     quotes = result.data if isinstance(result.data, Quotes) else result.quotes
     if quotes is not None:
+        if isinstance(quotes, Depth):
+            return (
+                f"Bid and ask are those of {len(quotes):,} quotes of {quotes.source}, with {quotes.levels} levels of "
+                "each side. A market order fills at once, level by level, each a tick worse, and what exceeds the last "
+                "one two ticks worse than that: the book is whole again at the next quote."
+            )
         return (
             f"Bid and ask are those of {len(quotes):,} quotes of {quotes.source}. A market order fills at once, one "
             "tick worse, what exceeds the quoted size two ticks worse: there is no impact."

@@ -8,6 +8,7 @@ from nautilus_trader.trading.config import StrategyConfig
 
 from nautilus_torchserve.serving.model_metadata import OUTCOMES_PURPOSE, ModelMetadata
 from nautilus_torchserve.trading.backtest.settings import RunSettings
+from nautilus_torchserve.trading.checks import check_size
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorderConfig
 from nautilus_torchserve.trading.tick.actor import InferenceActorConfig
 
@@ -55,7 +56,7 @@ class BacktestSettings(RunSettings):
         )
 
     def strategy(self, instrument: Instrument, metadata: ModelMetadata | None = None) -> StrategyConfig:
-        self.check_size(instrument)
+        check_size(self.trade_size, instrument)
         return self.strategy_config()(
             instrument_id=instrument.id,
             trade_size=self.trade_size,

@@ -72,7 +72,7 @@ def backtest_recorded(recorded: LoggedRun, trades: Trades, outputs: Sequence[dic
     """
     instruments, strategies = _instruments(recorded), _strategies(recorded)
     traded = traded_instrument(recorded, trades)
-    live = conform(_shift(trades, recorded), traded)
+    live = conform(shifted_to(trades, recorded), traded)
     engine = BacktestEngine(
         BacktestEngineConfig(
             logging=LoggingConfig(log_level="ERROR"),
@@ -105,8 +105,14 @@ def backtest_recorded(recorded: LoggedRun, trades: Trades, outputs: Sequence[dic
         engine.dispose()
 
 
-def _shift(trades: Trades, recorded: LoggedRun) -> Trades:
-    """Return the trades in the recorded run's time, up to its end."""
+def shifted_to(trades: Trades, recorded: LoggedRun) -> Trades:
+    """Return the trades in the recorded run's time, up to its end.
+
+    Raises
+    ------
+    NoParity
+        There are none.
+    """
     stop = int((trades.ts_init + recorded.shift_ns <= recorded.until_ns).sum())
     if not stop:
         raise NoParity(f"{trades.source}: expected data from before the run's end, got none")

@@ -9,21 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.audit.records import AuditLog, RequestRecord
-from nautilus_torchserve.features.tick import tick_features, tick_schema
 from nautilus_torchserve.market.trades.trades import Trades
+from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.live.parity.backtest import backtest_recorded, traded_instrument
+from nautilus_torchserve.trading.live.parity.inputs import ComputedInputs, own_inputs, tick_inputs
 from nautilus_torchserve.trading.live.parity.reasons import Market, Reasons
 from nautilus_torchserve.trading.live.parity.recorded_run import (
     LoggedRun,
     NoParity,
     RecordedRun,
-    locate_events,
     recorded_run,
 )
 from nautilus_torchserve.trading.live.parity.sent_orders import Key, SentOrder, sent_orders
-from nautilus_torchserve.wire.errors import SchemaMismatch, UnknownModel
+from nautilus_torchserve.wire.errors import UnknownModel
 
 
 @dataclass(frozen=True)
@@ -137,18 +137,12 @@ class PredictionParity:
 
 
 def compare_predictions(
-    requests: Sequence[RequestRecord],
-    rows: NDArray[np.int64],
-    trades: Trades,
-    urls: Sequence[str],
-    token: str | None = None,
+    requests: Sequence[RequestRecord], computed: ComputedInputs, urls: Sequence[str], token: str | None = None
 ) -> PredictionParity:
-    """Compute all features anew from the data, and all predictions by the models.
+    """Compare the inputs of all requests with those of the data, and request their predictions again.
 
     Parameters
     ----------
-    rows : int64 [requests]
-        Position of each request's event among the trades, -1 where they have none.
     urls : sequence of str
         Where the archives that answered are: servers, or ``mar:PATH``.
     token : str, optional
@@ -158,9 +152,12 @@ def compare_predictions(
     ------
     NoParity
         An archive that answered is at none of the URLs, or no request was answered.
+    SchemaMismatch
+        It takes other features.
     RequestError, UnreadableArchive
         A model cannot be reached.
     """
+    rows = computed.positions
     with ExitStack() as stack:
         clients = {
             digest: stack.enter_context(_client(model, version, digest, urls, token))
@@ -170,13 +167,11 @@ def compare_predictions(
         }
         if not clients:
             raise NoParity("expected an answer in the log, got none")
-        windows = {digest: _window(client) for digest, client in clients.items()}
-        columns = (trades.price, trades.size, trades.side, trades.ts_event)
-        of_window = {window: tick_features(*columns, window) for window in set(windows.values())}
-        some = next(iter(of_window.values()))  # of requests without a response
+        inputs = {digest: computed.of_model(client) for digest, client in clients.items()}
+        some = next(iter(inputs.values()))  # of requests without a response
         features = np.stack(
             [
-                of_window[windows[request.digest]][row] if request.digest else some[row]
+                inputs[request.digest][row] if request.digest else some[row]
                 for request, row in zip(requests, rows.tolist(), strict=True)
             ]
         )
@@ -207,13 +202,25 @@ def _compare(
             continue
         changes = []
         if not same_features:
-            changes.append(f"features {request.features.tolist()} recorded, {computed.tolist()} from the data")
+            changes.append(_feature_change(request.features, computed))
         if not same_outputs:
             changes.append(f"outputs {dict(request.outputs)} recorded, {values} now")
         if changes:
             differences.append(PredictionDifference(request.question, request.ts_event, "; ".join(changes)))
     answered = sum(bool(request.digest) for request in requests)
     return PredictionParity(len(requests), features_equal, answered, outputs_equal, tuple(differences), tuple(outputs))
+
+
+def _feature_change(recorded: NDArray[np.float32], computed: NDArray[np.float32]) -> str:
+    """Return in words how features differ: all of a row, of a window the first one."""
+    if computed.ndim == 1 or recorded.size != computed.size:
+        return f"features {recorded.tolist()} recorded, {computed.tolist()} from the data"
+    first = int((recorded.view(np.uint32) != computed.ravel().view(np.uint32)).argmax())
+    step, column = divmod(first, computed.shape[1])
+    return (
+        f"features from step {step + 1}, column {column + 1}: {recorded[first]:.9g} recorded, "
+        f"{computed[step, column]:.9g} from the data"
+    )
 
 
 def _bits(outputs: Mapping[str, float]) -> dict[str, bytes]:
@@ -233,14 +240,6 @@ def _client(model: str, version: str, digest: str, urls: Sequence[str], token: s
     raise NoParity(
         f"expected {model} {version} of archive {digest[:12]}, which answered, at {' or '.join(urls)}, got none"
     )
-
-
-def _window(client: InferenceClient) -> int:
-    trained_on = client.metadata.feature_schema
-    computed = tick_schema(trained_on.window)
-    if computed.sha256 != client.metadata.feature_schema_sha256:
-        raise SchemaMismatch(f"expected a model trained on features {computed.name}, got {trained_on.name}")
-    return computed.window
 
 
 def _answers(client: InferenceClient, features: NDArray[np.float32]) -> Iterator[dict[str, float]]:
@@ -290,9 +289,14 @@ class ParityReport:
 
 
 def compare_run(
-    log: AuditLog, trades: Trades, urls: Sequence[str], run_id: str | None = None, token: str | None = None
+    log: AuditLog,
+    trades: Trades,
+    urls: Sequence[str],
+    run_id: str | None = None,
+    token: str | None = None,
+    spec: ModelSpec | None = None,
 ) -> ParityReport:
-    """Compare a run of tick strategies with a backtest of it.
+    """Compare a run on trades with a backtest of it.
 
     Parameters
     ----------
@@ -304,6 +308,8 @@ def compare_run(
         Which run of the log; None takes the last one.
     token : str, optional
         TorchServe's inference token.
+    spec : ModelSpec, optional
+        Of a model on features of your own; None: the tick model's features.
 
     Raises
     ------
@@ -318,10 +324,10 @@ def compare_run(
     """
     recorded = recorded_run(log, run_id)
     _check_not_ahead(recorded)
-    rows = locate_events(recorded, trades)
     instrument = traded_instrument(recorded, trades)
+    computed = own_inputs(recorded, trades, instrument, spec) if spec else tick_inputs(recorded, trades)
+    predictions = compare_predictions(recorded.run.requests, computed, urls, token)
     trades = conform(trades, instrument)
-    predictions = compare_predictions(recorded.run.requests, rows, trades, urls, token)
     backtest = backtest_recorded(recorded, trades, predictions.outputs)
     return ParityReport(
         run_id=recorded.session.run_id,

@@ -88,52 +88,66 @@ def recorded_run(log: AuditLog, run_id: str | None = None) -> LoggedRun:
     )
 
 
-def locate_events(recorded: LoggedRun, trades: Trades) -> NDArray[np.int64]:
-    """Return the position of each request's newest event among the trades [requests]; -1 where there is none.
-
-    A run counts events from its own first one, which need not be that of the data; and of several events at one time
-    the time does not identify one.
+def check_data(recorded: LoggedRun, trades: Trades) -> None:
+    """Refuse data that are not those of the run.
 
     Raises
     ------
     NoParity
-        The data are not those of the run.
     """
-    requests = recorded.run.requests
     if recorded.sha256 and recorded.sha256 != trades.sha256:
         raise NoParity(
             f"{trades.source}: expected the data that were played ({recorded.sha256[:12]}), got {trades.sha256[:12]}"
         )
-    names = {request.instrument_id for request in requests}
+    names = {request.instrument_id for request in recorded.run.requests}
     if not names:
         raise NoParity(f"run {recorded.session.run_id}: expected questions in the log, got none")
     if names != {engine_name(trades.instrument.instrument_id)}:
         raise NoParity(
             f"{trades.source}: expected trades of {', '.join(sorted(names))}, got {trades.instrument.instrument_id}"
         )
+
+
+def locate_events(recorded: LoggedRun, source: str, ts_event: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the position of each request's newest event among those of the data [requests]; -1 where there is none.
+
+    A run counts events from its own first one, which need not be that of the data; and of several events at one time
+    the time does not identify one.
+
+    Parameters
+    ----------
+    ts_event : int64 [n]
+        Times of the events in the run's time, Unix ns.
+
+    Raises
+    ------
+    NoParity
+        The data have none of them.
+    """
+    requests = recorded.run.requests
     numbers = np.array([request.question for request in requests], np.int64)
-    times = np.array([request.ts_event for request in requests], np.int64) - recorded.shift_ns
-    first = np.searchsorted(trades.ts_event, times[0], "left")
-    stop = np.searchsorted(trades.ts_event, times[0], "right")
+    times = np.array([request.ts_event for request in requests], np.int64)
+    first = np.searchsorted(ts_event, times[0], "left")
+    stop = np.searchsorted(ts_event, times[0], "right")
     best = np.full(len(requests), -1, np.int64)
     for candidate in range(int(first), int(stop)):
-        positions = _at(trades, numbers + (candidate - numbers[0]), times)
+        positions = _at(ts_event, numbers + (candidate - numbers[0]), times)
         if (positions >= 0).sum() > (best >= 0).sum():
             best = positions
     if not (best >= 0).any():
-        raise NoParity(f"{trades.source}: expected the events of run {recorded.session.run_id}, got none")
+        raise NoParity(f"{source}: expected the events of run {recorded.session.run_id}, got none")
     missing = best < 0  # the run's stream had a gap, or began before the data: by time, where only one event has it
-    first_at = np.searchsorted(trades.ts_event, times[missing], "left")
-    last_at = np.searchsorted(trades.ts_event, times[missing], "right") - 1
+    first_at = np.searchsorted(ts_event, times[missing], "left")
+    last_at = np.searchsorted(ts_event, times[missing], "right") - 1
     best[missing] = np.where(first_at == last_at, first_at, -1)
     return best
 
 
-def _at(trades: Trades, rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
+def _at(ts_event: NDArray[np.int64], rows: NDArray[np.int64], times: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the rows at which there is an event of the time, -1 in place of the others."""
-    inside = (rows >= 0) & (rows < len(trades))
+    inside = (rows >= 0) & (rows < len(ts_event))
     valid_rows = np.where(inside, rows, 0)
-    return np.where(inside & (trades.ts_event[valid_rows] == times), rows, -1)
+    return np.where(inside & (ts_event[valid_rows] == times), rows, -1)
 
 
 class UnknownRun(UserError, LookupError):

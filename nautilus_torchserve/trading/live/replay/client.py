@@ -11,6 +11,7 @@ from nautilus_trader.config import LiveDataClientConfig
 from nautilus_trader.core.datetime import dt_to_unix_nanos
 from nautilus_trader.data.messages import (
     RequestBars,
+    RequestQuoteTicks,
     RequestTradeTicks,
     SubscribeBars,
     SubscribeQuoteTicks,
@@ -27,7 +28,7 @@ from nautilus_trader.model.identifiers import ClientId
 from nautilus_torchserve.trading.live.replay.recording import Recording, load_recording
 from nautilus_torchserve.trading.live.settings import ReplayMarket
 
-E = TypeVar("E", TradeTick, Bar)
+E = TypeVar("E", TradeTick, QuoteTick, Bar)
 PLAYBACK_TOPIC = "replay.playback"
 """Topic of `Playback`s, which are published when a replay begins and when it has ended."""
 LEAD_NS = 200_000_000
@@ -47,7 +48,7 @@ class Playback:
     sha256: str
     """Hash of the recorded values, as recorded."""
     events: int
-    """Handed over so far, quotes not counted."""
+    """Handed over so far; quotes count where they are played alone."""
     ended: bool
     """Whether that was all."""
 
@@ -105,7 +106,7 @@ class ReplayDataClient(LiveMarketDataClient):
         self.shift_ns: int | None = None
         """Shift of all recorded times (nanoseconds); None before the first subscription."""
         self.played = 0
-        """Events published so far, quotes not counted."""
+        """Events published so far, see `Playback.events`."""
         self.ended = False
         """Whether those were all."""
         self._speed = speed
@@ -128,7 +129,9 @@ class ReplayDataClient(LiveMarketDataClient):
         self._begin()
 
     async def _subscribe_quote_ticks(self, command: SubscribeQuoteTicks) -> None:
-        """Do nothing: quotes come with the trades or bars."""
+        """Begin where quotes are played alone; else they come with the trades or bars."""
+        if self.recording.kind is QuoteTick:
+            self._begin()
 
     async def _unsubscribe_trade_ticks(self, command: UnsubscribeTradeTicks) -> None:
         """Do nothing: the others go on receiving them."""
@@ -140,15 +143,19 @@ class ReplayDataClient(LiveMarketDataClient):
         """Do nothing: the others go on receiving them."""
 
     async def _request_trade_ticks(self, request: RequestTradeTicks) -> None:
-        past = await self._past(self.recording.past(request.instrument_id, self._shift()), request)
+        past = await self._past(self.recording.past(TradeTick, request.instrument_id, self._shift()), request)
         # No end: the engine would leave out what came between the request and now.
         self._handle_trade_ticks(request.instrument_id, past, request.id, request.start, None, request.params)
 
+    async def _request_quote_ticks(self, request: RequestQuoteTicks) -> None:
+        past = await self._past(self.recording.past(QuoteTick, request.instrument_id, self._shift()), request)
+        self._handle_quote_ticks(request.instrument_id, past, request.id, request.start, None, request.params)
+
     async def _request_bars(self, request: RequestBars) -> None:
-        past = await self._past(self.recording.past(request.bar_type, self._shift()), request)
+        past = await self._past(self.recording.past(Bar, request.bar_type, self._shift()), request)
         self._handle_bars(request.bar_type, past, request.id, request.start, None, request.params)
 
-    async def _past(self, known: list[E], request: RequestTradeTicks | RequestBars) -> list[E]:
+    async def _past(self, known: list[E], request: RequestTradeTicks | RequestQuoteTicks | RequestBars) -> list[E]:
         """Return the events since ``start``, at most the last ``limit`` of them, once all of them are past."""
         start_ns = 0 if request.start is None else dt_to_unix_nanos(request.start)
         events = [event for event in known if event.ts_init >= start_ns]
@@ -180,7 +187,7 @@ class ReplayDataClient(LiveMarketDataClient):
                 burst = 0
             for event in together:
                 self._handle_data(event)
-            self.played += sum(not isinstance(event, QuoteTick) for event in together)
+            self.played += sum(isinstance(event, self.recording.kind) for event in together)
         self.ended = True
         self._log.info(f"{self.recording.source}: all {self.played} events were played")
         self._publish_playback(shift_ns)

@@ -5,18 +5,23 @@ from dataclasses import replace
 from functools import cached_property
 from heapq import merge
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.data import Bar, BarType, TradeTick
+from nautilus_trader.model.data import Bar, BarType, QuoteTick, TradeTick
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects, bar_quote_ticks
+from nautilus_torchserve.trading.backtest.quoted import within_quotes
 from nautilus_torchserve.trading.bars.types import bar_type, parse_interval
 from nautilus_torchserve.trading.instruments.conform import D, conform, tick_steps
 from nautilus_torchserve.trading.instruments.instruments import implied, to_quote_ticks, trade_ticks
@@ -31,19 +36,21 @@ Moment = tuple[int, list[Data]]
 """A time, Unix ns, and the data that are received then."""
 
 
-class RecordedTrades:
-    """One instrument's trades, each with the quotes that it implies.
+class RecordedTicks:
+    """One instrument's trades, with the quotes that they met or imply; or its quotes alone.
 
     Parameters
     ----------
-    trades : Trades
-        All trades, the warm-up's too.
+    events : Trades or Quotes
+        All that is played, the warm-up's too.
     warm_up : int
-        Number of trades at the beginning that are not played.
+        Number of events at the beginning that are not played.
     options : InstrumentOptions, optional
         Definition of the instrument beyond its data.
     fee_bps : float, optional
         Fee on each fill; None takes the definition's.
+    quotes : Quotes, optional
+        Quotes that trades met; None: each trade implies one. Trades outside of their period are left out.
 
     Raises
     ------
@@ -53,41 +60,68 @@ class RecordedTrades:
 
     def __init__(
         self,
-        trades: Trades,
+        events: Trades | Quotes,
         warm_up: int,
         options: InstrumentOptions = NO_OPTIONS,
         fee_bps: float | None = None,
+        quotes: Quotes | None = None,
     ) -> None:
-        if len(trades) <= warm_up:
-            raise BadData(f"{trades.source}: expected more than {warm_up} trades to warm up on, got {len(trades)}")
-        instrument = resolve(trades, options, fee_bps).instrument
-        self._trades, self._warm_up = conform(trades, instrument), warm_up
+        if quotes is not None and isinstance(events, Trades):
+            events = within_quotes(events, quotes)
+        noun = "quotes" if isinstance(events, Quotes) else "trades"
+        if len(events) <= warm_up:
+            raise BadData(f"{events.source}: expected more than {warm_up} {noun} to warm up on, got {len(events)}")
+        instrument = resolve(events, options, fee_bps).instrument
+        self.kind: type[Data] = QuoteTick if isinstance(events, Quotes) else TradeTick
+        """Events that are counted."""
         self.instruments = [instrument]
         """Instruments of the recording."""
-        self.source = trades.source
+        self.source = events.source
         """Source of the data."""
-        self.sha256 = trades.sha256
+        self.sha256 = events.sha256
         """Hash of the values as recorded, the warm-up's too."""
-        self.first_ts = int(trades.ts_init[warm_up])
-        """Time at which the first trade after the warm-up was received, as recorded, Unix ns."""
+        self.first_ts = int(events.ts_init[warm_up])
+        """Time at which the first event after the warm-up was received, as recorded, Unix ns."""
+        self._events, self._warm_up = conform(events, instrument), warm_up
+        self._quotes = None if quotes is None else conform(quotes, instrument)
 
     @cached_property
-    def _quotes(self) -> Quotes:
-        return implied(self._trades, tick_steps(self.instruments[0]))
+    def _implied(self) -> Quotes | None:
+        if self._quotes is not None or isinstance(self._events, Quotes):
+            return None
+        return implied(self._events, tick_steps(self.instruments[0]))
 
     def moments(self, shift_ns: int) -> Iterator[Moment]:
-        """Yield what is played, in order of time: each trade, then the quote that it implies."""
-        for start in range(self._warm_up, len(self._trades), CHUNK):
-            part = shifted(self._trades.between(start, start + CHUNK), shift_ns)
-            quotes = to_quote_ticks(shifted(self._quotes.between(start, start + CHUNK), shift_ns))
-            for trade, quote in zip(trade_ticks(part), quotes, strict=True):
-                yield trade.ts_init, [trade, quote]
+        """Yield what is played, in order of time: quotes before the trades that met them, implied ones after theirs."""
+        events = _moments([self._events, self._implied], self._warm_up, shift_ns)
+        return merge(_moments([self._quotes], self._first_quote, shift_ns), events, key=itemgetter(0))
 
-    def past(self, subject: InstrumentId | BarType, shift_ns: int) -> list[TradeTick]:
-        """Return the trades of the warm-up; none of another instrument, and none for a type of bars."""
+    @property
+    def _first_quote(self) -> int:
+        return 0 if self._quotes is None else int(np.searchsorted(self._quotes.ts_init, self.first_ts))
+
+    def past(self, kind: type[Data], subject: InstrumentId | BarType, shift_ns: int) -> list[Any]:
+        """Return the trades or quotes of the warm-up; none of another instrument, and no bars."""
         if str(subject) != str(self.instruments[0].id):  # NautilusTrader compares a kind of names with its own alone
             return []
-        return trade_ticks(shifted(self._trades.between(0, self._warm_up), shift_ns))
+        if kind is self.kind:
+            return _ticks(shifted(self._events.between(0, self._warm_up), shift_ns))
+        if kind is QuoteTick and self._quotes is not None:
+            return _ticks(shifted(self._quotes.between(0, self._first_quote), shift_ns))
+        return []
+
+
+def _moments(series: Sequence[Trades | Quotes | None], first: int, shift_ns: int) -> Iterator[Moment]:
+    """Yield the events of each place from ``first`` on, one of each series that there is."""
+    known = [data for data in series if data is not None]
+    for start in range(first, len(known[0]) if known else 0, CHUNK):
+        columns = [_ticks(shifted(data.between(start, start + CHUNK), shift_ns)) for data in known]
+        for together in zip(*columns, strict=True):
+            yield together[0].ts_init, list(together)
+
+
+def _ticks(data: Trades | Quotes) -> list[Any]:
+    return trade_ticks(data) if isinstance(data, Trades) else to_quote_ticks(data)
 
 
 class RecordedBars:
@@ -123,6 +157,8 @@ class RecordedBars:
                 raise BadData(f"{series.source}: expected more than {warm_up} bars to warm up on, got {len(series)}")
         self.instruments = [resolved.instrument for resolved in resolve_all(bars, options, fee_bps)]
         """Instruments of the recording."""
+        self.kind: type[Data] = Bar
+        """Events that are counted."""
         self._bars = [conform(series, instrument) for series, instrument in zip(bars, self.instruments, strict=True)]
         self._warm_up, self._spread_bps = warm_up, spread_bps
         self._types = [
@@ -148,15 +184,15 @@ class RecordedBars:
         for ts_init, together in groupby(merged, key=lambda event: event.ts_init):
             yield ts_init, list(together)
 
-    def past(self, subject: InstrumentId | BarType, shift_ns: int) -> list[Bar]:
-        """Return the bars of the warm-up; none of another type, and none for the trades of an instrument."""
+    def past(self, kind: type[Data], subject: InstrumentId | BarType, shift_ns: int) -> list[Bar]:
+        """Return the bars of the warm-up; none of another type, and neither trades nor quotes."""
         for series, of_type in zip(self._bars, self._types, strict=True):
             if str(of_type) == str(subject):
                 return bar_objects(shifted(series.between(0, self._warm_up), shift_ns), of_type)
         return []
 
 
-Recording = RecordedTrades | RecordedBars
+Recording = RecordedTicks | RecordedBars
 """A recording that a replay can play."""
 
 
@@ -172,8 +208,11 @@ def load_recording(market: ReplayMarket) -> Recording:
     """
     if not market.bars:
         name = market.instruments[0] if market.instruments else None
+        quotes = None if market.quotes is None else load_quotes(market.quotes, name, market.read)
+        if quotes is not None and market.trades is None:
+            return RecordedTicks(quotes, market.warm_up, market, market.fee_bps)
         trades = load(market.trades, market.simulate, market.seed, name, market.read)
-        return RecordedTrades(trades, market.warm_up, market, market.fee_bps)
+        return RecordedTicks(trades, market.warm_up, market, market.fee_bps, quotes)
     interval_ns = None if market.bar is None else parse_interval(market.bar)
     names: Sequence[str | None] = market.instruments or [None] * len(market.bars)
     bars = [
