@@ -10,6 +10,7 @@ from nautilus_trader.model.enums import BookType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
@@ -55,6 +56,9 @@ class FeatureActorConfig(ModelActorConfig, kw_only=True, frozen=True):
 
     def feature_schema(self) -> FeatureSchema:
         return load_schema(spec_of(self.spec).features)
+
+    def model_spec(self) -> ModelSpec:
+        return spec_of(self.spec)
 
     def subjects(self) -> list[InstrumentId]:
         return self.instrument_ids
