@@ -128,7 +128,7 @@ class FeatureActor(RowActor):
 
     def _make_bars(self) -> None:
         """Prepare the bars of a live run; the engine's own of the same types tell when they are to be closed."""
-        bar_types = [subscription.bar_type for subscription in self._features if subscription.is_internal]
+        bar_types = [item.bar_type for item in self._features if item.bar_type and item.is_internal]
         instruments = (self.cache.instrument(bar_type.instrument_id) for bar_type in bar_types)
         self._bars = InternalBars(bar_types, [instrument for instrument in instruments if instrument is not None])
         for bar_type in bar_types:
