@@ -21,6 +21,6 @@ def test_a_small_share_keeps_its_digits(value: float, text: str, signed: str) ->
 
 
 def test_a_small_attribution_keeps_its_digits() -> None:
-    assert amount(2.3e-05, "return_bps", sign=True) == "+2.3e-05 bps"
+    assert amount(2.3e-05, "return_bps", sign=True) == "+2.3e\N{MINUS SIGN}05 bps"
     assert amount(0.0, "return_bps") == "0.000 bps"
     assert amount(-0.25, "return_bps") == "\N{MINUS SIGN}0.250 bps"

@@ -94,7 +94,7 @@ def of_options(instrument: trades.Instrument, options: InstrumentOptions) -> Dra
     if unread.startswith("sizes") and not terms_given:
         raise BadData(f"{name}: expected a known contract, as {unread}; {REMEDY}, or --multiplier and --inverse do")
     if options.currency is None:
-        pair = None if unread and not terms_given else read_pair(symbol)
+        pair = None if unread and not terms_given else read_pair(symbol, instrument.venue)
     else:
         pair = _quoted_in(symbol.upper(), options.currency)
     origins = {
@@ -136,7 +136,12 @@ def fee_values(fee_bps: float | None) -> dict[str, str]:
 
 
 def _quoted_in(symbol: str, currency: str) -> Pair | None:
-    """Return the pair of a symbol that ends in this currency, or that begins with a coin, as ``BTC-PERP`` does."""
+    """Return the pair of a symbol that ends in this currency, or that begins with a coin, as ``BTC-PERP`` does,
+    or with this currency, as ``KRW-BTC`` does.
+    """
+    first, *others = re.split("[-_/]", symbol)
+    if first == currency and len(others) == 1:
+        return named_pair(others[0], currency)
     parts = [part for part in re.split("[-_/]", symbol.removesuffix(currency)) if part]
     if symbol.endswith(currency) and parts:
         return named_pair(parts[-1], currency)

@@ -176,6 +176,7 @@ def options(**given: str | bool) -> InstrumentOptions:
             ["10"],
             ("CryptoPerpetual, inverse", "0.01", "1", "1", "BTC"),
         ),
+        ("KRW-BTC", {"currency": "KRW"}, ["10"], ("CryptoPerpetual, linear", "0.01", "1", "1", "KRW")),
         ("DOTUSD", {"currency": "TUSD"}, ["10"], ("CryptoPerpetual, linear", "0.01", "1", "1", "TUSD")),
         (
             "BTCUSDT",

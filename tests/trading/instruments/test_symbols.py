@@ -25,10 +25,23 @@ def test_a_symbol_is_base_and_quote_or_no_pair(symbol: str, pair: tuple[str, str
     assert read_pair(symbol) == pair
 
 
-@pytest.mark.parametrize("symbol", ["USDTUSD", "FOOTUSD", "XYZBUSD"])
+@pytest.mark.parametrize("symbol", ["USDTUSD", "FOOTUSD", "XYZBUSD", "KRW-BTC", "USDT_BTC"])
 def test_two_readings_are_refused_with_the_option_that_decides(symbol: str) -> None:
     with pytest.raises(BadData, match=rf"{symbol}: expected a symbol with one reading, got .* or .*; --currency"):
         read_pair(symbol)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "pair"),
+    [
+        ("KRW-BTC", ("BTC", "KRW")),
+        ("BTC-ETH", ("ETH", "BTC")),
+        ("USDT-XRP", ("XRP", "USDT")),
+        ("KRW-1INCH", ("1INCH", "KRW")),
+    ],
+)
+def test_venues_that_name_the_quote_first_are_read_so(symbol: str, pair: tuple[str, str]) -> None:
+    assert read_pair(symbol, "UPBIT") == read_pair(symbol, "upbit") == pair
 
 
 @pytest.mark.parametrize("quote", ["USDT", "USD", "USDC"])
