@@ -62,25 +62,30 @@ def parse_arrivals(text: str, seconds: float, speed: float) -> Arrivals:
 def rows_of(metadata: ModelMetadata, trades: Trades | None) -> NDArray[np.float32]:
     """Return rows that the model takes: features of the trades, or of simulated ones; windows of simulated bars.
 
+    A model of other features gets random numbers of its inputs' shape, on which the time of a network does not depend.
+
     Raises
     ------
     BadData
-        The model takes neither.
+        The model takes no rows.
     """
     model_schema = metadata.feature_schema
     if tick_schema(model_schema.window).sha256 == metadata.feature_schema_sha256:
         market = load(None, _SIMULATED, _SEED) if trades is None else trades
         rows = tick_features(market.price, market.size, market.side, market.ts_event, model_schema.window)
         return rows[model_schema.window :]
+    if metadata.inputs != "rows":
+        raise BadData(f"expected a model of rows, got {metadata.model}, one of {metadata.inputs}")
     indicators = len(model_schema.columns) > len(bar_schema().columns)
-    if model_schema.time_steps is not None and metadata.inputs == "rows":
+    if model_schema.time_steps is not None:
         schema = bar_schema(indicators, model_schema.time_steps)
         if schema.sha256 == metadata.feature_schema_sha256:
             bars = simulate_bars(schema.window + 512)
             ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
             ends = window_ends(bars.ts_event, bars.interval_ns, schema.window)
             return windows(bar_columns(ohlcv, indicators), ends, model_schema.time_steps)
-    raise BadData(f"expected a model of ticks or of bars, got one of {model_schema.name}")
+    random = np.random.default_rng(_SEED)
+    return random.standard_normal((_SIMULATED, *model_schema.row_shape), dtype=np.float32)
 
 
 def _poisson(text: str, seconds: float) -> Arrivals:

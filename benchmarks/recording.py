@@ -59,7 +59,7 @@ def record(served: ServedModel, arrivals: Arrivals) -> LatencyProfile:
     LoadFailed
         A request was not answered with 200, or the server did not keep up.
     BadData
-        The model takes neither rows of ticks nor windows of bars.
+        The model takes no rows.
     """
     with connect(served.url, served.model, served.version, token=served.token) as client:
         metadata = client.metadata

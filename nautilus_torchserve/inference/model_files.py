@@ -119,17 +119,22 @@ def build_network(description: dict[str, Any]) -> "nn.Module":
     Raises
     ------
     BadArchive
-        The module is not one of ``model_defs``, the only ones that a description may import.
+        The module is not one of ``model_defs``, the only ones that a description may import, or builds no network.
     """
+    from torch import nn
+
     module, config = description["network"]["module"], description["network"]["config"]
     if not re.fullmatch(r"model_defs\.[a-z0-9_]+", module):
         raise BadArchive(f"{DESCRIPTION}: expected a module of model_defs as network, got {module!r}")
     build = import_named(f"{module}:build")
     try:
-        return build(config)
+        network = build(config)
     except (KeyError, TypeError, ValueError, RuntimeError) as error:
         got = f"{config!r:.100} ({' '.join(str(error).split()):.200})"
         raise BadArchive(f"{DESCRIPTION}: expected a network.config for {module}, got {got}") from error
+    if not isinstance(network, nn.Module):
+        raise BadArchive(f"{module}:build: expected a torch.nn.Module, got {type(network).__name__}")
+    return network
 
 
 def import_named(path: object) -> Any:

@@ -2,18 +2,22 @@
 
 import math
 import os
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from nautilus_torchserve.inference.model_files import BadArchive
 
-ONNX_TYPES = {"tensor(float)": torch.float32, "tensor(double)": torch.float64}
+ONNX_TYPES = {"tensor(float)": torch.float32, "tensor(double)": torch.float64, "tensor(float16)": torch.float16}
 """Input types of ONNX programs that rows are converted to."""
+_USUAL_BATCH = 16
+"""Rows of a call that shows whether a program computes more than a single batch size."""
 _FILE_OPERATORS = ("aten::save", "aten::from_file")
 """Operators with which TorchScript reads and writes files."""
 _CODE = ("custom_obj", "opaque_obj", "aotinductor")
@@ -50,6 +54,23 @@ class Program(nn.Module):
     def forward(self, rows: torch.Tensor) -> Any:
         return self.run(rows)
 
+    def find_batch(self, rows: torch.Tensor) -> None:
+        """Find the batch size of a program that computes a single one and does not declare it, as TorchScript may."""
+        fewest, most = self.batches
+        if fewest > 1 or most < math.inf or self._computes(rows[:_USUAL_BATCH]):
+            return
+        for size in range(1, len(rows) + 1):
+            if self._computes(rows[:size]):
+                self.batches = (size, size)
+                return
+
+    def _computes(self, rows: torch.Tensor) -> bool:
+        try:
+            result = self.run(rows)
+        except RuntimeError:
+            return False
+        return not torch.is_tensor(result) or result.shape[:1] == rows.shape[:1]
+
     def tiles(self, sizes: tuple[int, ...]) -> tuple[int, ...]:
         """Return those of the sizes that the program computes."""
         fewest, most = self.batches
@@ -79,6 +100,8 @@ def load_program(path: Path, program: str, device: torch.device) -> Program:
 
 def _load_torchscript(path: Path, device: torch.device) -> Program:
     script = torch.jit.load(str(path), map_location=device).eval()
+    if not hasattr(script, "forward"):
+        raise BadArchive(f"{path}: expected a program with the method forward, got one without")
     for operator in _FILE_OPERATORS:
         if script.inlined_graph.findAllNodes(operator, recurse=True):
             raise BadArchive(f"{path}: expected a program without access to files, got one with {operator}")
@@ -105,19 +128,29 @@ def _load_onnx(path: Path, device: torch.device) -> Program:
     inputs = session.get_inputs()
     if len(inputs) != 1 or inputs[0].type not in ONNX_TYPES or not inputs[0].shape:
         got = ", ".join(f"{put.name} {put.type} {put.shape}" for put in inputs) or "none"
-        raise BadArchive(f"{path}: expected one input of float32 or float64 rows, got {got}")
+        raise BadArchive(f"{path}: expected one input of floating-point rows, got {got}")
     name, dtype = inputs[0].name, ONNX_TYPES[inputs[0].type]
-    bad = [put for put in session.get_outputs() if not put.type.startswith("tensor(")]
-    if bad:
-        raise BadArchive(
-            f"{path}: expected tensors as outputs, got {bad[0].name} as {bad[0].type}: export without ZipMap"
-        )
+    outputs = [output.name for output in session.get_outputs() if output.type != "tensor(string)"]
+    if not outputs:
+        raise BadArchive(f"{path}: expected numbers as outputs, got texts alone: export scores or probabilities, too")
+    named_outputs = namedtuple("Outputs", outputs, rename=True)  # type: ignore[misc]  # no identifiers become _0, _1
 
-    def run(rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        values = session.run(None, {name: rows.to("cpu", dtype).numpy()})
-        return tuple(torch.from_numpy(value).to(device) for value in values)
+    def run(rows: torch.Tensor) -> Any:
+        values = session.run(outputs, {name: rows.to("cpu", dtype).numpy()})
+        return named_outputs(*(_to_torch(value, device) for value in values))
 
     return Program(run, *_declared(inputs[0].shape))
+
+
+def _to_torch(value: Any, device: torch.device) -> Any:
+    """Return an output as a tensor; ZipMap's probabilities, a dict for each row, as one [n, classes] or by class."""
+    if isinstance(value, np.ndarray):
+        return torch.from_numpy(value).to(device)
+    if not value or not isinstance(value[0], dict):
+        return None
+    table = torch.tensor([list(row.values()) for row in value], dtype=torch.float32, device=device)  # (B, classes)
+    texts = all(isinstance(label, str) for label in value[0])
+    return dict(zip(value[0], table.T, strict=True)) if texts else table
 
 
 def _load_export(path: Path, device: torch.device) -> Program:

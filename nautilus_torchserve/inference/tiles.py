@@ -36,6 +36,9 @@ bit for bit (see `inference`), where a tile of one takes another kernel than all
 TEXT_TILES = (1, 2), (4, 8)
 """The same two for texts: a transformer's kernels see a matrix of tokens even for a single text."""
 
+_LARGEST_BATCH = 256
+"""Largest single batch size to look for in a program that declares none."""
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -106,7 +109,10 @@ def probe(
         raise BadArchive(
             "expected outputs of a row that do not depend on the other rows of its batch, got such that do"
         )
-    raise BadArchive("expected equal outputs of two calls with the same rows, got others: is dropout still active?")
+    raise BadArchive(
+        "expected equal outputs of two calls with the same rows, got others: is dropout still active, or are inputs "
+        "changed?"
+    )
 
 
 def fill(rows: torch.Tensor, count: int) -> torch.Tensor:
@@ -164,11 +170,13 @@ class RowNetwork:
         self.network = load_network(folder, self.description, device)
         self.golden = model_files.read_golden(folder)
         self._outputs, self._device = forward, device
+        rows = torch.from_numpy(self.golden.inputs["rows"]).to(device)
         if isinstance(self.network, Program):
+            with torch.inference_mode():
+                self.network.find_batch(fill(rows, _LARGEST_BATCH))
             base_tiles, large_tiles = self.network.tiles(base_tiles), self.network.tiles(large_tiles)
             if not base_tiles:
                 base_tiles = (int(self.network.batches[0]),)
-        rows = torch.from_numpy(self.golden.inputs["rows"]).to(device)
         with torch.inference_mode():
             self.tiles = probe(self._forward, fill(rows, max((*base_tiles, *large_tiles))), base_tiles, large_tiles)
 

@@ -18,7 +18,16 @@ SAMPLE = 1 << 16
 """Bytes that the delimiter is derived from."""
 DECLARED = re.compile(f'"?sep=([{DELIMITERS}])"?', re.IGNORECASE)
 """First line in which a spreadsheet names the delimiter."""
-BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
+BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+
+UTF_8 = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|[\xf1-\xf4][\x80-\xbf]{3}")
+"""A character that UTF-8 writes in several bytes."""
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
 
 
 @dataclass(frozen=True)
@@ -111,9 +120,12 @@ def detect_encoding(name: str, content: bytes) -> str:
         The content is binary, or in none of these.
     """
     encoding = next((encoding for mark, encoding in BYTE_ORDER_MARKS if content.startswith(mark)), None)
-    if encoding is None and b"\0" in content[:SAMPLE]:
+    if encoding is None and b"\0" in content:
         raise BadData(f"{name}: expected a text file or Parquet, got binary data (or UTF-16 without byte order mark)")
+    is_mixed = False
     for candidate in [encoding] if encoding else ["utf-8", "cp1252"]:
+        if candidate == "cp1252" and (is_mixed := _is_mostly_utf_8(content)):
+            break
         try:
             content.decode(candidate)
             return candidate
@@ -122,7 +134,14 @@ def detect_encoding(name: str, content: bytes) -> str:
             invalid = content[error.start : error.end]
     raise BadData(
         f"{name}: line {line}: expected text in {encoding or 'UTF-8 or Windows-1252'}, got the bytes {invalid!r}"
+        + (" in a file that is UTF-8 elsewhere; download it again, or write all of it in UTF-8" if is_mixed else "")
     )
+
+
+def _is_mostly_utf_8(content: bytes) -> bool:
+    """Return whether characters of UTF-8 are at least as many as other bytes that are not ASCII."""
+    others, characters = UTF_8.subn(b"", content)
+    return characters > 0 and characters >= len(NOT_ASCII.findall(others))
 
 
 def _regularity(lines: list[str], delimiter: str) -> tuple[float, bool, int]:

@@ -18,8 +18,24 @@ from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bad_data import BadData
 
-SUFFIXES = (".csv", ".txt", ".tsv", ".parquet", ".pq", ".feather", ".arrow", ".dbn")
+SUFFIXES = (
+    ".csv",
+    ".txt",
+    ".tsv",
+    ".parquet",
+    ".pq",
+    ".feather",
+    ".arrow",
+    ".arrows",
+    ".ipc",
+    ".dbn",
+    ".bi5",
+    ".jsonl",
+    ".ndjson",
+)
 """Files of a folder or an archive that are read; each may be compressed, too."""
+EMPTY = (".bi5",)
+"""Suffixes of files that are left out of several if they are empty: an hour without ticks."""
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed files."""
 
@@ -35,6 +51,7 @@ _DECOMPRESSION: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x28\xb5\x2f\xfd": _decompress_zstd,
     b"BZh": bz2.decompress,
     b"\xfd7zXZ\x00": lzma.decompress,
+    b"\x5d\x00\x00": lzma.decompress,
 }
 """First bytes of compressed content, however the file is named -> function that decompresses it."""
 _UNREADABLE = (
@@ -65,6 +82,11 @@ class DataFile:
         """Last suffix of its name in lower case, compression aside."""
         name = PurePosixPath(self.member or self.path.name)
         return PurePosixPath(name.stem if name.suffix.lower() in COMPRESSED else name).suffix.lower()
+
+    @property
+    def full_path(self) -> str:
+        """Its path and, in an archive, that of the member, with ``/``."""
+        return "/".join([self.path.absolute().as_posix(), *([self.member] if self.member else [])])
 
     def read(self) -> bytes:
         """Return its bytes, decompressed.
@@ -103,6 +125,8 @@ def data_files(data: Path) -> list[DataFile]:
     else:
         names = glob.glob(str(data), recursive=True)  # noqa: PTH207, that of pathlib yields hidden files, too
         paths = [path for path in map(Path, sorted(names)) if path.is_file()]
+    if paths != [data]:
+        paths = [path for path in paths if path.suffix.lower() not in EMPTY or path.stat().st_size]
     return [file for path in paths for file in _members(path)]
 
 
@@ -126,10 +150,8 @@ def require_files(data: Path, what: str) -> list[DataFile]:
             got = "neither a file nor a folder"
         else:
             got = "a pattern that no file matches" if glob.has_magic(str(data)) else "a path that does not exist"
-        raise BadData(
-            f"{data}: expected a file of {what}, a folder with such files, or a NautilusTrader catalog with {what}, "
-            f"got {got}"
-        )
+        catalog = "" if what == "headlines" else f", or a NautilusTrader catalog with {what}"
+        raise BadData(f"{data}: expected a file of {what}, a folder with such files{catalog}, got {got}")
     return files
 
 
@@ -182,22 +204,20 @@ class CsvRecords:
         except (BadData, ValueError, csv.Error):
             return None
 
-    def first_short(self, first: int, columns: int) -> tuple[int, int] | None:
-        """Return the line of the first record with fewer cells than ``columns``, and how many it has.
-
-        Parameters
-        ----------
-        first : int
-            Record to begin with.
-        """
-        records = itertools.islice(self._records(), first, None)
-        return next(((line, len(cells)) for line, cells in records if len(cells) < columns), None)
+    def first_ragged(self, first: int) -> tuple[int, int, int] | None:
+        """Return the line of the first record with another number of cells than record ``first``, and both numbers."""
+        columns = None
+        for line, cells in itertools.islice(self._records(), first, None):
+            columns = len(cells) if columns is None else columns
+            if len(cells) != columns:
+                return line, columns, len(cells)
+        return None
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Yield each record and its line; blank lines are no records, and a quoted cell may span several lines."""
         line = 1
         with io.TextIOWrapper(io.BytesIO(self.file.read()), self.encoding, "replace", newline="") as text:
-            reader = csv.reader(text, delimiter=self.delimiter)
+            reader = csv.reader(text, delimiter=self.delimiter, skipinitialspace=True)
             for cells in reader:
                 if len(cells) > 1 or any(cell.strip() for cell in cells):
                     yield line, cells

@@ -10,15 +10,20 @@ Code that works for every model reaches model-specific objects through the spec 
 named by one spec (a training recipe, an evaluation page) is about that one model and imports its network directly.
 """
 
+import os
+import re
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, is_dataclass, replace
 from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
 from traceback import extract_tb
 from types import ModuleType
 from typing import Any
 
-from nautilus_torchserve.bundle import BUNDLE
+from nautilus_torchserve.bundle import BUNDLE, LIBRARY_ROOT
 from nautilus_torchserve.user_error import InvalidArgument, UserError
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -42,6 +47,9 @@ class Network:
     search: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     """Fields of the configuration that tuning chooses, with the values to choose from."""
 
+    def __post_init__(self) -> None:
+        _check_fields(self, "name", "config")
+
     @property
     def module(self) -> str:
         """Module of the network: ``model_defs.price_lstm``."""
@@ -58,6 +66,11 @@ class Output:
     """Its unit: ``bps``, ``quote`` for a price, ``1`` for a pure number."""
     label: str | None = None
     """What a sentence about it calls it; None: its name."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self, "name", "unit")
+        if not self.name.isprintable():
+            raise InvalidArgument(f"Output: expected a name of printable characters, got {self.name!r:.80}")
 
 
 @dataclass(frozen=True)
@@ -88,10 +101,24 @@ class FeatureSet:
     """Number of rows at the beginning of the data whose values depend on where the data begin, as those of an
     exponential average do. They are no inputs: no prediction is requested for them, and none is trained on."""
 
+    def __post_init__(self) -> None:
+        _check_fields(self, "schema", data=str)
+
     def load_schema(self, **arguments: object) -> Any:
-        """Return the `FeatureSchema`, for arguments of its function that differ from their defaults."""
+        """Return the `FeatureSchema`, for arguments of its function that differ from their defaults.
+
+        Raises
+        ------
+        InvalidArgument
+            There is none at ``schema``.
+        """
         schema = load_object(self.schema)
-        return schema(**arguments) if callable(schema) else schema
+        if callable(schema):
+            with _running(self.schema):
+                schema = schema(**arguments)
+        if not hasattr(schema, "row_shape"):
+            raise InvalidArgument(f"{self.schema}: expected a FeatureSchema, got {type(schema).__name__}")
+        return schema
 
 
 @dataclass(frozen=True)
@@ -165,10 +192,14 @@ class ModelSpec:
     """How it is traded on."""
 
     def __post_init__(self) -> None:
+        _check_fields(self, "name", "inference", "handler", networks=Network, outputs=Output)
+        if not isinstance(self.features, FeatureSet):
+            raise InvalidArgument(f"{self.name}: expected features as a FeatureSet, got {self.features!r:.80}")
         names = [output.name for output in self.outputs]
         if not names or len(set(names)) != len(names):
             raise InvalidArgument(f"{self.name}: expected outputs of different names, got {', '.join(names) or 'none'}")
-        if self.activation is not None and self.activation not in ACTIVATIONS and ":" not in self.activation:
+        is_path = isinstance(self.activation, str) and ":" in self.activation
+        if self.activation is not None and self.activation not in ACTIVATIONS and not is_path:
             raise InvalidArgument(
                 f"{self.name}: expected an activation of {', '.join(ACTIVATIONS)}, None, or "
                 f"model_defs.module:function, got {self.activation!r}"
@@ -195,6 +226,52 @@ class ModelSpec:
         )
 
 
+def _check_fields(owner: object, *texts: str, **members: type) -> None:
+    """Raise `InvalidArgument` where fields are no texts, or no tuples of members of a class."""
+    title = type(owner).__name__
+    for name in texts:
+        if not isinstance(value := getattr(owner, name), str) or not value:
+            raise InvalidArgument(f"{title}: expected {name} as a text, got {value!r:.80}")
+    for name, kind in members.items():
+        values = getattr(owner, name)
+        if not isinstance(values, tuple | list) or not all(isinstance(value, kind) for value in values):
+            raise InvalidArgument(f"{title}: expected {name} as a tuple of {kind.__name__}, got {values!r:.80}")
+
+
+def check_objects(spec: ModelSpec) -> None:
+    """Check that what a spec of the user's names is there; of networks, where torch is installed.
+
+    Raises
+    ------
+    InvalidArgument
+        It is not, or is something else.
+    """
+    spec.features.load_schema()
+    if find_spec("torch") is None:
+        return  # a host that trades builds no networks
+    for network in spec.networks:
+        _check_packed(network.config)
+        config = load_object(network.config)
+        if not (isinstance(config, type) and is_dataclass(config)):
+            raise InvalidArgument(f"{network.config}: expected a frozen dataclass, got {config!r:.80}")
+        _check_callable(f"{network.module}:build")
+    if spec.activation is not None and spec.activation not in ACTIVATIONS:
+        _check_packed(spec.activation)
+        _check_callable(spec.activation)
+    if spec.inference != GENERIC_MODEL:
+        _check_callable(spec.inference)
+
+
+def _check_packed(path: str) -> None:
+    if not re.fullmatch(r"model_defs\.[a-z0-9_]+:\w+", path):
+        raise InvalidArgument(f"expected model_defs.module:Name, a module that archives hold, got {path!r:.100}")
+
+
+def _check_callable(path: str) -> None:
+    if not callable(value := load_object(path)):
+        raise InvalidArgument(f"{path}: expected a function or a class, got {type(value).__name__}")
+
+
 def load_object(path: str) -> Any:
     """Import the object that a spec names as ``"package.module:Name"``, with the bundle importable.
 
@@ -206,27 +283,65 @@ def load_object(path: str) -> Any:
     module, colon, name = path.partition(":")
     if not colon or not module or not name.isidentifier():
         raise InvalidArgument(f"expected package.module:Name, got {path!r}")
-    try:
+    with _running(path):
         imported = load_module(module)
-    except UserError:
-        raise
-    except Exception as error:  # whatever the module raises
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
-            raise InvalidArgument(f"{path}: expected a module, got none named {error.name}") from None
-        if module.startswith("nautilus_torchserve."):
-            raise  # a package that the library needs is missing
-        raise InvalidArgument(f"{path}: {_place(error)}: {type(error).__name__}: {error}") from error
     if not hasattr(imported, name):
         raise InvalidArgument(f"{path}: expected an object of {module}, got none named {name}")
     return getattr(imported, name)
 
 
-def _place(error: Exception) -> str:
-    """Return file and line that raised."""
+@contextmanager
+def _running(path: str) -> Iterator[None]:
+    """Raise `InvalidArgument` for whatever code of the user's at ``path`` raises."""
+    module = path.partition(":")[0]
+    try:
+        yield
+    except UserError:
+        raise
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+            raise InvalidArgument(f"{path}: expected a module, got none named {error.name}") from None
+        if module.startswith("nautilus_torchserve."):
+            raise  # a package that the library needs is missing
+        raise InvalidArgument(f"{path}: {describe_failure(error)}") from error
+
+
+def describe_failure(error: BaseException) -> str:
+    """Return where code of the user's raised, and what: ``model_defs/my_model.py:3: ValueError: no``."""
     if isinstance(error, SyntaxError):
-        return f"{error.filename}:{error.lineno}"
-    frame = extract_tb(error.__traceback__)[-1]
-    return f"{frame.filename}:{frame.lineno}"
+        return f"{_place(error.filename, error.lineno)}SyntaxError: {error.msg}"
+    own = [
+        frame
+        for frame in extract_tb(error.__traceback__)
+        if not frame.filename.startswith("<") and not any(part in frame.filename for part in _NOT_OF_THE_USER)
+    ]
+    place = _place(own[-1].filename, own[-1].lineno) if own else ""
+    message = " ".join(str(error).split())
+    remedy = _remedy(error, Path(own[-1].filename)) if own else ""
+    return f"{place}{type(error).__name__}{f': {message:.300}' if message else ''}{remedy}"
+
+
+def _place(file: str | None, line: int | None) -> str:
+    if file is None or line is None:
+        return ""
+    path = Path(file)
+    return f"{path.relative_to(BUNDLE) if path.is_relative_to(BUNDLE) else path}:{line}: "
+
+
+_NOT_OF_THE_USER = (
+    "<frozen ",
+    "site-packages",
+    str(LIBRARY_ROOT / "nautilus_torchserve"),
+    str(Path(os.__file__).parent),
+)
+"""Parts of the names of files whose lines say nothing to the user: they run what is the user's."""
+
+
+def _remedy(error: BaseException, path: Path) -> str:
+    """Return the import that finds a module that lies beside the one that imports it."""
+    if isinstance(error, ModuleNotFoundError) and error.name and path.with_name(f"{error.name}.py").is_file():
+        return f": import it from its package, as {path.parent.name}.{error.name}"
+    return ""
 
 
 def load_module(name: str) -> ModuleType:

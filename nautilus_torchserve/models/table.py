@@ -3,7 +3,6 @@
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from traceback import extract_tb
 
 from nautilus_torchserve.bundle import BUNDLE
 from nautilus_torchserve.models.spec import (
@@ -14,6 +13,8 @@ from nautilus_torchserve.models.spec import (
     Output,
     Trading,
     TrainingRecipe,
+    check_objects,
+    describe_failure,
     load_module,
     load_object,
 )
@@ -167,7 +168,7 @@ def spec_of(name: str | Path) -> ModelSpec:
     if text in MODELS:
         return MODELS[text]
     if text.endswith(".py"):
-        return _spec_in(Path(name))
+        return _spec_in(Path(name).expanduser())
     if ":" not in text:
         raise InvalidArgument(
             f"expected a model of {', '.join(MODELS)}, package.module:NAME, or a file of model_defs, got {text!r}"
@@ -175,6 +176,8 @@ def spec_of(name: str | Path) -> ModelSpec:
     spec = load_object(text)
     if not isinstance(spec, ModelSpec):
         raise InvalidArgument(f"expected a ModelSpec at {text}, got {type(spec).__name__}")
+    if spec not in MODELS.values():
+        check_objects(spec)
     return spec
 
 
@@ -194,17 +197,15 @@ def _spec_in(path: Path) -> ModelSpec:
         specs = {name: value for name, value in vars(load_module(module)).items() if isinstance(value, ModelSpec)}
     except UserError as error:
         raise InvalidArgument(f"{path}: {error}") from None
-    except Exception as error:  # whatever the user's code raises
-        raise InvalidArgument(f"{path}{_line(error, file)}: {type(error).__name__}: {error}") from error
+    except (Exception, SystemExit) as error:  # whatever the user's code raises
+        reason = describe_failure(error)
+        raise InvalidArgument(reason if file.name in reason else f"{path}: {reason}") from error
     if len(set(map(id, specs.values()))) != 1:
         names = ", ".join(f"{module}:{name}" for name in specs)
         raise InvalidArgument(f"{path}: expected one ModelSpec, got {names or 'none'}")
-    return next(iter(specs.values()))
-
-
-def _line(error: Exception, file: Path) -> str:
-    """Return where in the file an exception was raised: ``:3``."""
-    lines = [frame.lineno for frame in extract_tb(error.__traceback__) if Path(frame.filename).name == file.name]
-    if isinstance(error, SyntaxError) and error.lineno:
-        lines.append(error.lineno)
-    return f":{lines[-1]}" if lines else ""
+    (spec,) = {id(spec): spec for spec in specs.values()}.values()
+    try:
+        check_objects(spec)
+    except UserError as error:
+        raise InvalidArgument(f"{path}: {error}") from None
+    return spec

@@ -121,17 +121,18 @@ def test_a_price_model_gets_windows_that_it_accepts(untrained_price_run: Path) -
     description = read_description(untrained_price_run)
     schema = description["feature_schema"]
     served = {"version": "1.0", "archive_digest": "0", "outputs": ["price"], "inputs": "rows"}
-    other, ours = (
-        ModelMetadata.from_dict({**description, **served, "feature_schema_sha256": sha256})
-        for sha256 in ("another", bar_schema().sha256)
+    other, texts, ours = (
+        ModelMetadata.from_dict({**description, **served, "inputs": inputs, "feature_schema_sha256": sha256})
+        for inputs, sha256 in (("rows", "another"), ("texts", "another"), ("rows", bar_schema().sha256))
     )
 
-    with pytest.raises(BadData, match=r"expected a model of ticks or of bars, got one of bar/1"):
-        rows_of(other, None)
-    sent = rows_of(ours, None)
+    with pytest.raises(BadData, match="expected a model of rows, got price, one of texts"):
+        rows_of(texts, None)
+    sent, of_own_features = rows_of(ours, None), rows_of(other, None)
 
-    assert sent.shape[1:] == (schema["time_steps"], len(schema["columns"]))
+    assert sent.shape[1:] == of_own_features.shape[1:] == (schema["time_steps"], len(schema["columns"]))
     assert (sent > 0).all()
+    assert np.isfinite(of_own_features).all()
 
 
 @pytest.mark.parametrize(

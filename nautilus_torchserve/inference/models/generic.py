@@ -1,6 +1,7 @@
 """Models of a user's own: rows or windows of numbers through any network, or program, to any outputs."""
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -34,8 +35,7 @@ class GenericModel(RowModel):
     """Float32 rows [n, columns] or windows [n, time_steps, columns] to the outputs that ``model.json`` names.
 
     ``model.json`` has ``outputs`` (names, in order) and ``activation`` (see `models.spec.ModelSpec`); a network's
-    result is a tensor [n, outputs], or [n] of a single output, or a tuple of those that are put side by side, or a dict
-    of tensors by the outputs' names.
+    result is one that `as_columns` takes.
     """
 
     def load(self, folder: Path) -> tuple[int, ...]:
@@ -58,6 +58,7 @@ class GenericModel(RowModel):
         result = network(rows)
         if self._is_named:
             result = as_columns(result, self.output_names, len(rows))
+            result = result if result.dtype == torch.float64 else result.float()  # half a softmax sums to 1.0003
         return as_columns(self._activation(result), self.output_names, len(rows))
 
     def explain(self, request: RowRequest, output: str | None, until_s: float) -> list[dict[str, Any]]:
@@ -102,24 +103,60 @@ class GenericModel(RowModel):
 def as_columns(result: Any, names: Sequence[str], rows: int) -> torch.Tensor:
     """Return what a network returned for so many rows as one tensor [rows, outputs].
 
+    Parameters
+    ----------
+    result : tensor, or tuple, list, named tuple or dict of these
+        A tensor [rows, outputs], or [rows] of a single output. Parts that have the outputs' names are taken by them.
+        Those of a tuple are else put side by side in their order, or the only one that has all outputs is taken (the
+        logits beside an embedding, the probabilities beside a label).
+    names : sequence of str
+        Names of the outputs.
+
     Raises
     ------
     BadArchive
-        It is something else, or has another number of outputs.
+        It is something else, or has another number of outputs, or has the names of a part of the outputs.
     """
-    parts: list[Any]
-    if isinstance(result, Mapping) and result.keys() >= set(names):
-        parts = [result[name] for name in names]
-    else:
-        parts = list(result) if isinstance(result, tuple | list) else [result]
-    columns = [part.unsqueeze(1) if torch.is_tensor(part) and part.dim() == 1 else part for part in parts]
-    if not all(torch.is_tensor(part) and part.dim() == 2 and len(part) == rows for part in columns) or sum(
-        part.shape[1] for part in columns
-    ) != len(names):
+    columns = _columns(result, names, rows)
+    if columns is None:
         raise BadArchive(
             f"expected {len(names)} outputs ({', '.join(names):.100}) for each of {rows} rows, got {_shapes(result)}"
         )
-    return columns[0] if len(columns) == 1 else torch.cat(columns, dim=1)
+    return columns
+
+
+def _columns(result: Any, names: Sequence[str], rows: int) -> torch.Tensor | None:
+    """Return the columns, None where there are no such, or where it is open which ones."""
+    if torch.is_tensor(result):
+        column = result.unsqueeze(1) if result.dim() == 1 else result
+        return column if column.shape == (rows, len(names)) and not column.is_complex() else None
+    if isinstance(result, tuple) and hasattr(result, "_asdict"):
+        named = result._asdict()
+    elif isinstance(result, Mapping):
+        named = result
+    elif isinstance(result, tuple | list):
+        named = dict(enumerate(result))
+    else:
+        return None
+    if named.keys() >= set(names):
+        return _side_by_side({name: named[name] for name in names}, names, rows)
+    if not isinstance(result, Mapping) and (together := _side_by_side(named, names, rows)) is not None:
+        return together
+    if not named.keys().isdisjoint(names) or (isinstance(result, Mapping) and len(named) > 1):
+        return None
+    whole = [columns for part in named.values() if (columns := _columns(part, names, rows)) is not None]
+    return whole[0] if len(whole) == 1 else None
+
+
+def _side_by_side(parts: Mapping[Any, Any], names: Sequence[str], rows: int) -> torch.Tensor | None:
+    """Return parts as one tensor where they are all outputs, and those with an output's name are in its place."""
+    columns = [part.unsqueeze(1) if torch.is_tensor(part) and part.dim() == 1 else part for part in parts.values()]
+    if not columns or not all(torch.is_tensor(part) and part.dim() == 2 and len(part) == rows for part in columns):
+        return None
+    starts = accumulate((part.shape[1] for part in columns), initial=0)
+    if any(part in names and names.index(part) != start for part, start in zip(parts, starts, strict=False)):
+        return None
+    return _columns(torch.cat(columns, dim=1), names, rows)
 
 
 def _shapes(result: Any) -> str:

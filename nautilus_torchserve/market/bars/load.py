@@ -34,15 +34,15 @@ from nautilus_torchserve.market.row_order import repeated_rows
 from nautilus_torchserve.market.steps import common_steps
 from nautilus_torchserve.market.trades.trades import EXACT_INTEGERS, Instrument, utc_text
 
-MISSING = ("", "null", "nan", "NaN", "None")
-"""Cells of a bar that is not there."""
+MISSING = ("", "null", "nan", "none", "n/a", "na")
+"""Cells of a bar that is not there, in lower case."""
 HOUR_NS = 3_600 * 10**9
 
 
 def load_bars(
     data: Path | str | None,
-    bars: int,
-    seed: int,
+    bars: int = 0,
+    seed: int = 1,
     instrument_id: str | None = None,
     interval_ns: int | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
@@ -57,7 +57,7 @@ def load_bars(
     data : path, optional
         A folder is a NautilusTrader catalog, a file is a CSV; None simulates.
     bars : int
-        Number of bars to simulate.
+        Number of bars to simulate, without data.
     seed : int
         Seed of the simulation.
     instrument_id : str, optional
@@ -232,7 +232,8 @@ def _closes(
 
 def _priced(table: MarketTable) -> tuple[NDArray[np.int64], str | None]:
     """Return the rows that have a price, and a note on others: Yahoo writes ``null`` for a day that it lacks."""
-    empty = table.frame[[table.columns[name] for name in PRICES]].isin(MISSING).all(axis=1).to_numpy()
+    prices = [table.frame[table.columns[name]].str.lower() for name in PRICES]
+    empty = np.logical_and.reduce([price.isin(MISSING).to_numpy() for price in prices])
     rows = np.flatnonzero(~empty)
     if not empty.any():
         return rows, None
@@ -256,6 +257,8 @@ def _volumes(table: MarketTable) -> tuple[NDArray[np.int64], int, str | None]:
         )
     column = table.columns["volume"]
     texts = with_point(table.texts(column), table.mark)
+    if not any(texts):
+        return np.ones(rows, dtype=np.int64), 0, f"{table.name}: has no volumes; they are taken as 1 in every bar."
     cells = pd.Series(texts)
     total = float(pd.to_numeric(cells, errors="coerce").abs().sum())
     most = max(math.floor(math.log10(EXACT_INTEGERS / max(total, 1.0))), 0) if math.isfinite(total) else 0

@@ -6,16 +6,16 @@ from nautilus_torchserve.market.layouts.layout import Layout
 
 OHLC = {"open": ("open",), "high": ("high",), "low": ("low",), "close": ("close",)}
 NAMED_OHLC = {
-    "open": ("open", "eröffnung", "eroeffnung"),
-    "high": ("high", "hoch"),
-    "low": ("low", "tief"),
-    "close": ("close", "schluss", "schlusskurs"),
+    "open": ("open", "o", "open_price", "eröffnung", "eroeffnung"),
+    "high": ("high", "h", "high_price", "hoch"),
+    "low": ("low", "l", "low_price", "tief"),
+    "close": ("close", "c", "close_price", "last?", "close/last", "schluss", "schlusskurs"),
 }
-VOLUME_NAMES = ("volume", "vol", "volumen", "umsatz", "volume *")
+VOLUME_NAMES = ("volume", "vol", "v", "total_volume", "volumen", "umsatz", "volume *")
 SYMBOL_NAMES = ("symbol", "ticker")
 PLAIN = ("timestamp", "open", "high", "low", "close", "volume")
 """The columns of a file of six without a header."""
-TIMES = ("timestamp", "time", "date", "datetime", "open_time", "datum", "zeit", "unix", "")
+TIMES = ("timestamp", "time", "date", "datetime?", "open_time", "datum", "zeit", "unix", "t", "")
 """Names of the time; pandas writes an index without a name."""
 KLINES_NAME = re.compile(r"(?P<symbol>\w+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
 
@@ -47,6 +47,7 @@ BARS = (
             "volume": VOLUME_NAMES,
         },
         optional=frozenset({"symbol", "volume"}),
+        bare=(("date", "time", "open", "high", "low", "close", "volume"),),
     ),
     Layout(
         name="binance-klines",
@@ -55,7 +56,10 @@ BARS = (
         documented="github.com/binance/binance-public-data#klines",
         columns={"time": ("open_time",), **OHLC, "volume": ("volume",), "symbol": ("symbol",)},
         optional=frozenset({"symbol"}),
-        ignored=("close_time", "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore"),
+        ignored=(
+            *("close_time", "quote_volume", "count", "taker_buy_volume", "taker_buy_quote_volume", "ignore"),
+            *("quote_asset_volume", "number_of_trades", "taker_buy_base_asset_volume", "taker_buy_quote_asset_volume"),
+        ),
         bare=(
             (
                 *("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_volume", "count"),
@@ -116,7 +120,7 @@ BARS = (
         kind="bars",
         documented="bybit-exchange.github.io/docs/v5/market/kline",
         columns={
-            "time": ("starttime", "start_at"),
+            "time": ("start_time", "start_at"),
             "open": ("openprice", "open"),
             "high": ("highprice", "high"),
             "low": ("lowprice", "low"),
@@ -135,7 +139,7 @@ BARS = (
         name="okx-candles",
         title="OKX candlesticks",
         kind="bars",
-        documented="www.okx.com/historical-data",
+        documented="www.okx.com/historical-data; confirm is 0 for a bar that is not over",
         columns={
             "symbol": ("instrument_name", "instid"),
             "time": ("open_time", "ts"),
@@ -144,9 +148,12 @@ BARS = (
             "low": ("low", "l"),
             "close": ("close", "c"),
             "volume": ("vol",),
+            "action": ("confirm",),
         },
-        optional=frozenset({"symbol"}),
-        ignored=("vol_ccy", "vol_quote", "volccy", "volccyquote", "confirm"),
+        optional=frozenset({"symbol", "action"}),
+        actions=("1",),
+        ignored=("vol_ccy", "vol_quote", "vol_ccy_quote"),
+        bare=(("open_time", "open", "high", "low", "close", "vol", "vol_ccy", "vol_quote", "confirm"),),
         units=("milliseconds",),
         stamp="open",
         venue="OKX",
@@ -189,6 +196,43 @@ BARS = (
         stamp="open",
         file_name=re.compile(r"(?P<venue>[A-Za-z]+)_(?P<symbol>[A-Z0-9]+)_(?:minute|1h|d|\d{4})"),
         example="Bitstamp_BTCUSD_minute.csv",
+    ),
+    Layout(
+        name="cryptocompare",
+        title="CryptoCompare",
+        kind="bars",
+        documented="min-api.cryptocompare.com/documentation (histominute): volumefrom is that of the base currency",
+        columns={"time": ("time",), **OHLC, "volume": ("volumefrom",)},
+        ignored=("volumeto", "conversiontype", "conversionsymbol"),
+        units=("seconds",),
+        stamp="open",
+    ),
+    Layout(
+        name="coinapi-ohlcv",
+        title="CoinAPI OHLCV",
+        kind="bars",
+        documented="docs.coinapi.io/market-data/rest-api/ohlcv/historical-data",
+        columns={
+            "time": ("time_period_start",),
+            "open": ("price_open",),
+            "high": ("price_high",),
+            "low": ("price_low",),
+            "close": ("price_close",),
+            "volume": ("volume_traded",),
+        },
+        ignored=("time_period_end", "time_open", "time_close", "trades_count"),
+        timezone="UTC",
+        stamp="open",
+    ),
+    Layout(
+        name="bitfinex-candles",
+        title="Bitfinex candles",
+        kind="bars",
+        documented="docs.bitfinex.com/reference/rest-public-candles",
+        columns={"time": ("mts",), **OHLC, "volume": ("volume",)},
+        units=("milliseconds",),
+        stamp="open",
+        venue="BITFINEX",
     ),
     Layout(
         name="metatrader",

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import Literal
 
 from nautilus_torchserve.market.bad_data import BadData
@@ -11,10 +11,19 @@ from nautilus_torchserve.market.csv_table import is_number, is_unix, is_unix_tim
 
 DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4}|\d{8}(?! \d{6})")
 """Start of a time that is not Unix."""
-VOLUME_LIKE = re.compile("vol|size|amount|qty|quantity|turnover|umsatz|menge")
-"""Names that a column of volumes may have."""
+SIZE_LIKE = re.compile("vol|siz|amount|qty|quantity|turnover|umsatz|menge")
+"""Names that a column of volumes or sizes may have."""
+QUOTE_CURRENCY = re.compile(r"[\s_(](usd|usdt|usdc|busd|eur|gbp|jpy|krw|currency|quote)\)?$")
+"""End of the name of a volume in the currency in which prices are; vendors have that of the base currency first."""
+SIZES = ("volume", "bid_size", "ask_size")
+"""Fields of these."""
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?|\d{4}|\d{6}")
 """A time of day in a column of its own."""
+
+DAY_ALONE = re.compile(DATE.pattern)
+"""A date without a time of day."""
+CLOCK_ALONE = re.compile(rf"(({DATE.pattern})[ T]+)?\d{{1,2}}:\d{{2}}(:\d{{2}}([.,]\d+)?)?( ?[AaPp][Mm]|Z|[+-][\d:]+)?")
+"""A time of day, and nothing but perhaps its date."""
 
 Kind = Literal["bars", "trades", "quotes", "funding", "borrow"]
 
@@ -38,8 +47,8 @@ class Layout:
     documented: str
     """Where the vendor describes it."""
     columns: Mapping[str, tuple[str, ...]]
-    """Field -> names in a header, in lower case and without ``<>``; a ``*`` at the end stands for any text. The first
-    one stands for the field in `bare`."""
+    """Field -> names in a header as `plain_name` has them; one with ``?`` at its end, or ``*`` for any text, counts
+    only where no other is there. The first one stands for the field in `bare`."""
     optional: frozenset[str] = frozenset()
     """Fields that a file may lack."""
     ignored: tuple[str, ...] = ()
@@ -100,7 +109,9 @@ class Layout:
 
     def known(self, header: Sequence[str]) -> int:
         """Return how many cells of a header it knows, those of one field counted once."""
-        return len({self.field_of(cell) or cell for cell in header if cell in self.ignored or self.field_of(cell)})
+        return len(
+            {self.field_of(cell) or cell for cell in header if _is_named(cell, self.ignored) or self.field_of(cell)}
+        )
 
     def field_of(self, cell: str) -> str | None:
         """Return the field of a column name."""
@@ -108,12 +119,27 @@ class Layout:
 
 
 def _is_named(cell: str, names: Sequence[str]) -> bool:
-    return cell in names or any(name.endswith("*") and cell.startswith(name[:-1]) for name in names)
+    return _has_name(cell, names) or any(
+        (name.endswith("?") and _has_name(cell, [name[:-1]])) or (name.endswith("*") and cell.startswith(name[:-1]))
+        for name in names
+    )
+
+
+def _has_name(cell: str, names: Sequence[str]) -> bool:
+    return cell in names or _joined(cell) in map(_joined, names)
+
+
+@cache
+def _joined(name: str) -> str:
+    """Return a name without what separates its words: ``Open time``, ``open_time`` and ``openTime`` are one."""
+    return re.sub(r"[\s_.]", "", name)
 
 
 def plain_name(cell: str) -> str:
-    """Return a header's cell as `Layout.columns` has it: MetaTrader and Stooq write ``<DATE>``."""
-    return cell.strip().strip("<>").lower()
+    """Return a header's cell in lower case, without ``<>`` (MetaTrader and Stooq write ``<DATE>``) and ``#``, and with
+    a space before what is in brackets.
+    """
+    return re.sub(r"[\s_]*\(", " (", cell.strip().strip("<>#").lower())
 
 
 def candidates(file: str, layouts: Sequence[Layout]) -> list[Layout]:
@@ -144,17 +170,27 @@ def recognise_header(file: str, header: Sequence[str], layouts: Sequence[Layout]
     )
     if missing := _missing(layout, cells):
         raise BadData(f"{file}: expected columns {missing} of {layout.title}, got a header of {list(header)}")
-    unread = [name for name in cells if VOLUME_LIKE.search(name)]
-    if "volume" in layout.optional and unread and "volume" not in map(layout.field_of, cells):
-        raise BadData(f"{file}: expected a column of volume ({', '.join(layout.columns['volume'])}), got {unread}")
+    fields = [*map(layout.field_of, cells)]
+    unread = [
+        name
+        for name, field in zip(cells, fields, strict=True)
+        if field is None and SIZE_LIKE.search(name) and not _is_named(name, layout.ignored)
+    ]
+    for name in SIZES:
+        if unread and name in layout.optional and name in layout.columns and name not in fields:
+            raise BadData(
+                f"{file}: expected a column of {name} ({', '.join(layout.columns[name])}), got {unread}; rename it, or "
+                "remove it if it holds none"
+            )
     positions = {}
     for name, names in layout.columns.items():
-        matches = [position for position, cell in enumerate(cells) if cell in names]
+        matches = [position for position, cell in enumerate(cells) if _has_name(cell, names)]
         matches = [position for position in matches if cells[position]] or matches  # an index without a name comes last
         if len(matches) > 1:
             got = " and ".join(header[position] for position in matches)
             raise BadData(f"{file}: expected one column of {name} ({', '.join(names)}), got {got}")
         matches = matches or [position for position, cell in enumerate(cells) if _is_named(cell, names)]
+        matches = [at for at in matches if not QUOTE_CURRENCY.search(cells[at])] or matches
         if matches:
             positions[name] = matches[0]
     return layout, positions
@@ -164,6 +200,30 @@ def _missing(layout: Layout, cells: Sequence[str]) -> list[str]:
     """Return the names of required columns that a header lacks."""
     present = {layout.field_of(cell) for cell in cells}
     return [layout.columns[name][0] for name in layout.required if name not in present]
+
+
+def refuse_unread_clock(file: str, time: str, unread: Mapping[str, str]) -> None:
+    """Refuse times that are a date alone beside a column with times of day that is not read.
+
+    Parameters
+    ----------
+    time : str
+        The time of the first row.
+    unread : mapping
+        Name of a column that is not read -> its cell in the first row.
+
+    Raises
+    ------
+    BadData
+    """
+    if not DAY_ALONE.fullmatch(time.strip()):
+        return
+    for name, cell in unread.items():
+        if CLOCK_ALONE.fullmatch(cell.strip()):
+            raise BadData(
+                f"{file}: expected times with a time of day, got the date {time!r} beside {cell!r} in column {name!r}; "
+                "put both into one column"
+            )
 
 
 def recognise_row(file: str, row: Sequence[str], layouts: Sequence[Layout]) -> tuple[Layout, list[str]]:

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from nautilus_torchserve.market.bad_data import BadData
 from nautilus_torchserve.market.cells import read_cells
 from nautilus_torchserve.market.csv_table import Table, Times, is_unix
-from nautilus_torchserve.market.data_files import DataFile, FileRows
+from nautilus_torchserve.market.data_files import COMPRESSED, DataFile, FileRows
+from nautilus_torchserve.market.data_files import SUFFIXES as FILE_SUFFIXES
 from nautilus_torchserve.market.decimal_marks import decimal_mark, with_point
 from nautilus_torchserve.market.decimals import parse_decimals, without_float_noise
-from nautilus_torchserve.market.layouts.layout import Layout, recognise_header, recognise_row
+from nautilus_torchserve.market.layouts.layout import Layout, recognise_header, recognise_row, refuse_unread_clock
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.local_time import DAY_NS
 from nautilus_torchserve.market.read_options import BadReadOption, ReadOptions
 
-SUFFIXES = re.compile(r"(\.(csv|txt|tsv|gz|zst|bz2|xz|zip|parquet|pq|feather|arrow|dbn))+$", re.IGNORECASE)
+SUFFIXES = re.compile(rf"({'|'.join(map(re.escape, (*FILE_SUFFIXES, '.json', *COMPRESSED, '.zip')))})+$", re.IGNORECASE)
 TEXTS = ("time", "received", "id", "symbol", "exchange", "side", "action")
 """Fields that are no numbers."""
 EXAMPLE_TIME = "a time like 2024-01-31 or 2024-01-31T09:30:00Z"
@@ -103,7 +104,7 @@ class MarketTable(Table):
 
     def with_actions(self) -> "MarketTable":
         """Return the rows whose action is one of the layout's; others are counted in the notes."""
-        if not self.layout.actions:
+        if not self.layout.actions or "action" not in self.columns:
             return self
         chosen = self.frame[self.columns["action"]].isin(self.layout.actions).to_numpy()
         if chosen.all():
@@ -144,9 +145,16 @@ def read_market_table(file: DataFile, what: str, layouts: Sequence[Layout], read
     else:
         names = cells.header
         layout, positions = recognise_header(file.name, names, layouts)
+        form, first = layout.time_form, str(cells.frame.iloc[0, positions["time"]])
+        if form is not None and len(layouts) > 1 and not form.fullmatch(first.strip()):
+            others = [other for other in layouts if other is not layout]
+            layout, positions = recognise_header(file.name, names, others)
     columns = {field: names[position] for field, position in positions.items()}
     frame = cells.frame[[*positions.values()]].set_axis([*columns.values()], axis=1).reset_index(drop=True)
-    if "clock" in columns:  # a date and a time of day are one time
+    if "clock" not in columns:
+        rest = {names[at]: str(cells.frame.iloc[0, at]) for at in range(len(names)) if at not in positions.values()}
+        refuse_unread_clock(file.name, frame[columns["time"]].iloc[0], rest)
+    else:  # a date and a time of day are one time
         date, clock = columns.pop("time"), columns.pop("clock")
         columns["time"] = f"{date} {clock}"
         frame[columns["time"]] = frame.pop(date) + " " + frame.pop(clock)

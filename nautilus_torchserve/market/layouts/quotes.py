@@ -3,7 +3,7 @@
 import re
 
 from nautilus_torchserve.market.layouts.layout import Layout
-from nautilus_torchserve.market.layouts.trades import TARDIS_VENUES
+from nautilus_torchserve.market.layouts.trades import DATE_AND_CLOCK, NAMES, TARDIS_VENUES, TIMES
 from nautilus_torchserve.market.quotes.quotes import LEVELS
 
 _DEEPER = range(1, LEVELS)
@@ -20,22 +20,32 @@ def _levels(bid_price: str, ask_price: str, bid_size: str, ask_size: str) -> dic
 _OPTIONAL_LEVELS = frozenset(name for name in _levels("", "", "", "") if name[-1].isdigit())
 _COUNTS = tuple(f"{side}_ct_{level:02}" for side in ("bid", "ask") for level in range(LEVELS))
 
+NAMED_QUOTES = {
+    **NAMES,
+    "bid_price": ("bid_price", "bid", "best_bid", "bid_px"),
+    "ask_price": ("ask_price", "ask", "best_ask", "ask_px"),
+    "bid_size": ("bid_size", "bid_amount", "bid_qty", "bid_quantity", "bid_volume", "bid_sz", "bidsiz"),
+    "ask_size": ("ask_size", "ask_amount", "ask_qty", "ask_quantity", "ask_volume", "ask_sz", "asksiz"),
+}
+NAMED_OPTIONAL = frozenset({"received", "symbol", "bid_size", "ask_size"})
+
 QUOTES = (
     Layout(
         name="quotes",
         title="quotes",
         kind="quotes",
+        documented="no vendor's: docs/data-formats.md; dukascopy-node has these columns, too",
+        columns={"time": TIMES, **NAMED_QUOTES},
+        optional=NAMED_OPTIONAL,
+        example="BTCUSDT.csv",
+    ),
+    Layout(
+        name="quotes-date-time",
+        title="quotes with the time of day in a column of its own",
+        kind="quotes",
         documented="no vendor's: docs/data-formats.md",
-        columns={
-            "time": ("timestamp", "time", "date", "datetime", "ts_event", "ts"),
-            "received": ("ts_init", "received", "local_timestamp"),
-            "symbol": ("symbol", "ticker", "instrument", "pair"),
-            "bid_price": ("bid_price", "bid", "best_bid"),
-            "ask_price": ("ask_price", "ask", "best_ask"),
-            "bid_size": ("bid_size", "bid_amount", "bid_qty", "bid_quantity", "bid_volume"),
-            "ask_size": ("ask_size", "ask_amount", "ask_qty", "ask_quantity", "ask_volume"),
-        },
-        optional=frozenset({"received", "symbol", "bid_size", "ask_size"}),
+        columns={**DATE_AND_CLOCK, **NAMED_QUOTES},
+        optional=NAMED_OPTIONAL,
         example="BTCUSDT.csv",
     ),
     Layout(
@@ -44,9 +54,8 @@ QUOTES = (
         kind="quotes",
         documented="no vendor's: docs/data-formats.md",
         columns={
-            "time": ("timestamp", "time", "date", "datetime", "ts_event", "ts"),
-            "received": ("ts_init", "received", "local_timestamp"),
-            "symbol": ("symbol", "ticker", "instrument", "pair"),
+            "time": TIMES,
+            **NAMES,
             **_levels("bid_price_{}", "ask_price_{}", "bid_size_{}", "ask_size_{}"),
         },
         optional=frozenset({"received", "symbol", *_OPTIONAL_LEVELS}),
@@ -209,17 +218,35 @@ QUOTES = (
         units=("nanoseconds",),
     ),
     Layout(
+        name="massive-option-quotes",
+        title="Massive (Polygon) quotes of options",
+        kind="quotes",
+        documented="massive.com/docs/flat-files/options/quotes: times of the SIP alone",
+        columns={
+            "symbol": ("ticker",),
+            "time": ("sip_timestamp",),
+            "bid_price": ("bid_price",),
+            "ask_price": ("ask_price",),
+            "bid_size": ("bid_size",),
+            "ask_size": ("ask_size",),
+        },
+        ignored=("ask_exchange", "bid_exchange", "sequence_number"),
+        units=("nanoseconds",),
+    ),
+    Layout(
         name="dukascopy-ticks",
         title="Dukascopy ticks",
         kind="quotes",
-        documented="www.dukascopy.com/swiss/english/marketwatch/historical",
+        documented="www.dukascopy.com/swiss/english/marketwatch/historical, and its data feed (`market.bi5`)",
         columns={
             "time": ("gmt time", "local time"),
             "ask_price": ("ask",),
             "bid_price": ("bid",),
-            "ask_size": ("askvolume", "ask volume"),
-            "bid_size": ("bidvolume", "bid volume"),
+            "ask_size": ("ask_volume",),
+            "bid_size": ("bid_volume",),
+            "symbol": ("symbol",),
         },
+        optional=frozenset({"symbol"}),
         timezone="UTC",
         day_first=True,
         venue="DUKASCOPY",
@@ -250,6 +277,48 @@ QUOTES = (
         repeated=("bid_price", "ask_price"),
         file_name=re.compile(r"(?P<symbol>[^_]+)_\d{12}_\d{12}"),
         example="EURUSD_202402010900_202402021200.csv",
+    ),
+    Layout(
+        name="truefx",
+        title="TrueFX ticks",
+        kind="quotes",
+        documented="www.truefx.com/truefx-historical-downloads: times in UTC",
+        columns={"symbol": ("pair",), "time": ("timestamp",), "bid_price": ("bid",), "ask_price": ("ask",)},
+        bare=(("pair", "timestamp", "bid", "ask"),),
+        time_form=re.compile(r"\d{8} \d{2}:\d{2}:\d{2}(\.\d+)?"),
+        timezone="UTC",
+    ),
+    Layout(
+        name="alpaca-quotes",
+        title="Alpaca quotes",
+        kind="quotes",
+        documented="docs.alpaca.markets/reference/stockquotes, as alpaca-py has them",
+        columns={
+            "symbol": ("symbol",),
+            "time": ("timestamp",),
+            "bid_price": ("bid_price",),
+            "ask_price": ("ask_price",),
+            "bid_size": ("bid_size",),
+            "ask_size": ("ask_size",),
+        },
+        optional=frozenset({"symbol"}),
+        ignored=("ask_exchange", "bid_exchange", "conditions", "tape"),
+    ),
+    Layout(
+        name="coinapi-quotes",
+        title="CoinAPI quotes",
+        kind="quotes",
+        documented="docs.coinapi.io/flat-files-api: times in UTC, of the exchange and of receipt",
+        columns={
+            "time": ("time_exchange",),
+            "received": ("time_coinapi",),
+            "bid_price": ("bid_px",),
+            "ask_price": ("ask_px",),
+            "bid_size": ("bid_sx",),
+            "ask_size": ("ask_sx",),
+        },
+        ignored=("id_site_coinapi",),
+        timezone="UTC",
     ),
 )
 """Layouts of quotes."""

@@ -12,23 +12,43 @@ TARDIS_VENUES = {"binance-futures": "BINANCE"}
 """Exchanges of Tardis whose venue is not simply the name in capitals."""
 BINANCE_NAME = re.compile(r"(?P<symbol>\w+)-(?:trades|aggTrades)\b")
 
+TIMES = ("timestamp", "time", "date", "datetime?", "ts_event", "ts")
+"""Names of the time of trades and quotes."""
+DATE_AND_CLOCK = {"time": ("date", "datum"), "clock": ("time", "time_m", "zeit", "uhrzeit")}
+"""Columns of a time in two of them; ``TIME_M`` is that of the NYSE's TAQ."""
+NAMES = {
+    "symbol": ("symbol", "ticker", "instrument", "pair", "sym_root"),
+    "received": ("ts_init", "received", "local_timestamp"),
+}
+"""Columns of trades and of quotes."""
+NAMED_TRADES = {
+    **NAMES,
+    "id": ("trade_id", "id", "tid"),
+    "side": ("side", "aggressor_side", "aggressor", "taker_side"),
+    "price": ("price", "last", "px"),
+    "size": ("size", "amount", "quantity", "qty", "volume", "vol", "sz"),
+}
+NAMED_SIDES = {**BY_NAME, "b": 1, "s": -1, "buyer": 1, "seller": -1, "no_aggressor": 0, "bid": 1, "ask": -1}
+
 TRADES = (
     Layout(
         name="trades",
         title="trades",
         kind="trades",
         documented="no vendor's: docs/data-formats.md",
-        columns={
-            "time": ("timestamp", "time", "date", "datetime", "ts_event", "ts"),
-            "received": ("ts_init", "received", "local_timestamp"),
-            "symbol": ("symbol", "ticker", "instrument", "pair"),
-            "id": ("trade_id", "id", "tid"),
-            "side": ("side", "aggressor_side", "aggressor", "taker_side"),
-            "price": ("price", "last", "px"),
-            "size": ("size", "amount", "quantity", "qty", "volume", "vol"),
-        },
+        columns={"time": TIMES, **NAMED_TRADES},
         optional=frozenset({"received", "symbol", "id", "side"}),
-        sides={**BY_NAME, "b": 1, "s": -1, "buyer": 1, "seller": -1, "no_aggressor": 0, "bid": 1, "ask": -1},
+        sides=NAMED_SIDES,
+        example="BTCUSDT.csv",
+    ),
+    Layout(
+        name="trades-date-time",
+        title="trades with the time of day in a column of its own",
+        kind="trades",
+        documented="no vendor's: docs/data-formats.md",
+        columns={**DATE_AND_CLOCK, **NAMED_TRADES},
+        optional=frozenset({"received", "symbol", "id", "side"}),
+        sides=NAMED_SIDES,
         example="BTCUSDT.csv",
     ),
     Layout(
@@ -115,13 +135,32 @@ TRADES = (
             "side": ("side",),
             "size": ("size",),
             "price": ("price",),
-            "id": ("trdmatchid",),
+            "id": ("trd_match_id",),
         },
         ignored=("tickdirection", "grossvalue", "homenotional", "foreignnotional", "rpi"),
         units=("seconds",),
+        time_form=re.compile(r"\d{10}(\.\d+)?"),
         sides=BY_NAME,
         venue="BYBIT",
         example="BTCUSDT2024-05-01.csv.gz",
+    ),
+    Layout(
+        name="bitmex-trades",
+        title="BitMEX trades",
+        kind="trades",
+        documented="public.bitmex.com: a D between date and time of day, in UTC",
+        columns={
+            "time": ("timestamp",),
+            "symbol": ("symbol",),
+            "side": ("side",),
+            "size": ("size",),
+            "price": ("price",),
+            "id": ("trd_match_id",),
+        },
+        ignored=("tickdirection", "grossvalue", "homenotional", "foreignnotional", "trdtype"),
+        timezone="UTC",
+        sides=BY_NAME,
+        venue="BITMEX",
     ),
     Layout(
         name="bybit-spot-trades",
@@ -155,6 +194,7 @@ TRADES = (
             "size": ("size", "sz"),
             "time": ("created_time", "ts"),
         },
+        ignored=("source",),
         units=("milliseconds",),
         sides=BY_NAME,
         venue="OKX",
@@ -242,6 +282,56 @@ TRADES = (
         venue="KRAKEN",
         file_name=re.compile(r"(?P<symbol>[A-Z0-9]+)\.csv"),
         example="XBTUSD.csv",
+    ),
+    Layout(
+        name="alpaca-trades",
+        title="Alpaca trades",
+        kind="trades",
+        documented="docs.alpaca.markets/reference/stocktrades, as alpaca-py has them",
+        columns={
+            "symbol": ("symbol",),
+            "time": ("timestamp",),
+            "price": ("price",),
+            "size": ("size",),
+            "id": ("id",),
+        },
+        optional=frozenset({"symbol"}),
+        ignored=("conditions", "tape", "update"),
+    ),
+    Layout(
+        name="coinapi-trades",
+        title="CoinAPI trades",
+        kind="trades",
+        documented="docs.coinapi.io/flat-files-api: times in UTC, of the exchange and of receipt",
+        columns={
+            "time": ("time_exchange",),
+            "received": ("time_coinapi",),
+            "id": ("guid",),
+            "price": ("price",),
+            "size": ("base_amount",),
+            "side": ("taker_side",),
+        },
+        ignored=("id_site_coinapi", "id_exch_guid", "id_exch_int_inc", "order_id_maker", "order_id_taker"),
+        timezone="UTC",
+        sides={**BY_NAME, "buy_estimated": 0, "sell_estimated": 0},
+    ),
+    Layout(
+        name="hyperliquid-trades",
+        title="Hyperliquid trades",
+        kind="trades",
+        documented="hyperliquid.gitbook.io/hyperliquid-docs (websocket subscriptions, WsTrade): A is an ask, B a bid",
+        columns={
+            "symbol": ("coin",),
+            "side": ("side",),
+            "price": ("px",),
+            "size": ("sz",),
+            "time": ("time",),
+            "id": ("tid",),
+        },
+        ignored=("hash", "users"),
+        units=("milliseconds",),
+        sides={"b": 1, "a": -1},
+        venue="HYPERLIQUID",
     ),
 )
 """Layouts of trades."""

@@ -30,8 +30,8 @@ from nautilus_torchserve.market.trades.trades import ARRAYS, Instrument, Trades,
 
 def load(
     data: Path | str | None,
-    trades: int,
-    seed: int,
+    trades: int = 0,
+    seed: int = 1,
     instrument_id: str | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
 ) -> Trades:
@@ -43,7 +43,7 @@ def load(
         A NautilusTrader catalog, a file of any layout in `market.layouts.trades`, an archive or a folder of such files,
         or a glob; several files are joined in time. None simulates.
     trades : int
-        Number of trades to simulate.
+        Number of trades to simulate, without data.
     seed : int
         Seed of the simulation.
     instrument_id : str, optional

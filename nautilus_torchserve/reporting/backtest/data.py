@@ -75,6 +75,8 @@ class ReportData:
     """Number of orders submitted; None where they were not counted."""
     events: str = "trades"
     """Name of the market events, one per price: ``trades`` or ``bars``."""
+    scored: bool = True
+    """Whether predictions are scored; False: what they are about is not known, and the page leaves their scores out."""
     log: TradeLog | None = None
     """The trades, kept beside the page so that each can be explained; None: they are not kept."""
     explained: Mapping[str, Any] | str | None = None

@@ -76,7 +76,7 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
     figures = {
         "price": price_figure(data),
         "equity": equity_figure(data),
-        "calibration": calibration_figure(data),
+        "calibration": calibration_figure(data) if data.scored else None,
         "latency": latency_figure(data),
     }
     drawn = {name: figure for name, figure in figures.items() if figure is not None}
@@ -85,7 +85,7 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
         title=data.title,
         lead=_lead(data),
         notices=_notices(data),
-        cards=_key_figures(summary),
+        cards=_key_figures(summary, data.scored),
         sections=[
             _price(data, summary, drawn),
             chart_section(
@@ -96,17 +96,7 @@ def render(data: ReportData, summary: Mapping[str, Any]) -> str:
                 f"Marked to market in {data.currency}; drawdown from the running maximum.",
                 "tall",
             ),
-            pair(
-                section("Confusion matrix", _matrix(data, summary)),
-                chart_section(
-                    "Calibration",
-                    drawn,
-                    "calibration",
-                    "No outcome is known yet, so the calibration cannot be measured.",
-                    calibration_caption(summary["ece"]),
-                    "tall",
-                ),
-            ),
+            *([_scores(data, summary, drawn)] if data.scored else []),
             *explanation,
             _latency(summary, drawn),
             section("Statistics", _statistics(data)),
@@ -135,20 +125,13 @@ def _lead(data: ReportData) -> str:
     return " \N{MIDDLE DOT} ".join(parts)
 
 
-def _key_figures(summary: Mapping[str, Any]) -> list[str]:
+def _key_figures(summary: Mapping[str, Any], scored: bool) -> list[str]:
     latency, orders = summary["latency_ms"], summary["orders"]
-    currency = summary["currency"]
-    return [
-        card(f"P&L ({currency})", amount(summary["pnl"], sign=True), f"return {number(summary['return_pct'], 3, '%')}"),
-        card(
-            "Max drawdown",
-            number(summary["max_drawdown_pct"], 3, "%"),
-            f"{amount(summary['max_drawdown'])} {currency}",
-        ),
-        card("Fills", f"{summary['fills']:,}", "orders not counted" if orders is None else f"of {orders:,} orders"),
+    currency, count = summary["currency"], f"{summary['predictions']:,}"
+    figures = [
         card(
             "Predictions",
-            f"{summary['predictions']:,}",
+            count,
             f"{summary['confident']:,} confident",
             f"{summary['known_outcomes']:,} outcomes known",
         ),
@@ -158,6 +141,16 @@ def _key_figures(summary: Mapping[str, Any]) -> list[str]:
             f"accuracy {number(summary['accuracy'])}",
             f"majority class {number(summary['majority_share'])}",
         ),
+    ]
+    return [
+        card(f"P&L ({currency})", amount(summary["pnl"], sign=True), f"return {number(summary['return_pct'], 3, '%')}"),
+        card(
+            "Max drawdown",
+            number(summary["max_drawdown_pct"], 3, "%"),
+            f"{amount(summary['max_drawdown'])} {currency}",
+        ),
+        card("Fills", f"{summary['fills']:,}", "orders not counted" if orders is None else f"of {orders:,} orders"),
+        *(figures if scored else [card("Predictions", count, f"{summary['answered']:,} answered")]),
         card("Latency p50 (ms)", _ms(latency["p50"]), *(f"{rank} {_ms(latency[rank])} ms" for rank in ("p95", "p99"))),
     ]
 
@@ -181,11 +174,26 @@ def _price(data: ReportData, summary: Mapping[str, Any], drawn: Container[str]) 
         parts.append("no order was filled")
     caption = "; ".join(parts) + ". Drag to zoom, double-click to reset."
     otherwise = f"There were no {data.events} in this period."
-    return chart_section("Price, predictions and fills", drawn, "price", otherwise, caption, "tall")
+    heading = "Price, predictions and fills" if data.scored else "Price and fills"
+    return chart_section(heading, drawn, "price", otherwise, caption, "tall")
 
 
 def _thinned(which: str, count: int) -> str:
     return f", at most {which} per side in each of {BINS:,} time bins" if count > BINS else ""
+
+
+def _scores(data: ReportData, summary: Mapping[str, Any], drawn: Container[str]) -> str:
+    return pair(
+        section("Confusion matrix", _matrix(data, summary)),
+        chart_section(
+            "Calibration",
+            drawn,
+            "calibration",
+            "No outcome is known yet, so the calibration cannot be measured.",
+            calibration_caption(summary["ece"]),
+            "tall",
+        ),
+    )
 
 
 def _matrix(data: ReportData, summary: Mapping[str, Any]) -> str:

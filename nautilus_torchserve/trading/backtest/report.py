@@ -81,6 +81,7 @@ def report_data(settings: RunSettings, run: BacktestResult, result: InstrumentRe
         ruined_ns=None if result.ruin is None else result.ruin.ts_ns,
         orders=result.orders,
         events=f"{kind.noun}s",
+        scored=section.scored,
         log=trade_log(settings, metadata, instrument_id, run.currency, result.past_trades),
     )
 

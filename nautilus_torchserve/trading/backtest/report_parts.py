@@ -39,6 +39,8 @@ class Section:
     class_names: tuple[str, ...]
     min_probability: float
     """Minimum probability of BUY or SELL that the strategy acted on."""
+    scored: bool = True
+    """As in `ReportData`."""
 
 
 class ReportKind(NamedTuple):

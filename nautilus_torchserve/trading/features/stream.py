@@ -46,6 +46,12 @@ def event_streams(data: Trades | Bars | Quotes, instrument: Instrument) -> list[
     return [Stream(data.ts_event, lambda start, stop: bar_objects(data.between(start, stop), of_type))]
 
 
+def series_streams(series: Sequence[Trades | Bars | Quotes], instruments: Sequence[Instrument]) -> list[Stream]:
+    """Return the streams of several series: of one time, quotes, which trades met, come first, in the order given."""
+    pairs = sorted(zip(series, instruments, strict=True), key=lambda pair: not isinstance(pair[0], Quotes))
+    return [stream for pair in pairs for stream in event_streams(*pair)]
+
+
 def merge(streams: Sequence[Stream], bars: InternalBars) -> Iterator[list[Data]]:
     """Yield the data of all streams by time, some at a time, and before each of them the bars that close by then.
 

@@ -1,5 +1,6 @@
 """Conversion of trades and quotes to NautilusTrader's data: an instrument, a catalog of ticks."""
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from nautilus_torchserve.trading.instruments.drafts import fee_values, of_option
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.stored import from_values, to_values
 
+LONGEST_TRADE_ID = 36
+"""Characters of NautilusTrader's trade ids."""
 _AGGRESSORS = {1: AggressorSide.BUYER, -1: AggressorSide.SELLER, 0: AggressorSide.NO_AGGRESSOR}
 
 
@@ -71,12 +74,19 @@ def trade_ticks(trades: Trades) -> list[TradeTick]:
             size * size_step,
             size_precision,
             _AGGRESSORS[side],
-            TradeId(trade_id),
+            engine_trade_id(trade_id),
             ts_event,
             ts_init,
         )
         for price, size, side, trade_id, ts_event, ts_init in rows
     ]
+
+
+def engine_trade_id(trade_id: str) -> TradeId:
+    """Return a venue's id for the engine; the digest of one that is not 1 to 36 ASCII characters."""
+    if len(trade_id) <= LONGEST_TRADE_ID and trade_id.isascii() and trade_id.isprintable() and not trade_id.isspace():
+        return TradeId(trade_id)
+    return TradeId(hashlib.sha256(trade_id.encode()).hexdigest()[:LONGEST_TRADE_ID])
 
 
 def implied(trades: Trades, tick: int = 1) -> Quotes:

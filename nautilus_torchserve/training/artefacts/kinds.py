@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,12 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import torch
 from safetensors.torch import save_file
+from torch import nn
 
 from nautilus_torchserve.inference.model_files import WEIGHTS, BadArchive, build_network
 from nautilus_torchserve.inference.programs import load_program
-from nautilus_torchserve.models.spec import ModelSpec, Network, load_object
+from nautilus_torchserve.models.spec import ModelSpec, Network, describe_failure, load_object
+from nautilus_torchserve.training.artefacts.foreign import refuse_foreign
 from nautilus_torchserve.training.artefacts.hugging_face import write_text_classifier
 from nautilus_torchserve.training.artefacts.state_dict import (
     INDEXES,
@@ -29,8 +31,10 @@ from nautilus_torchserve.training.artefacts.state_dict import (
 from nautilus_torchserve.training.artefacts.written import Written
 from nautilus_torchserve.user_error import InvalidArgument
 
-_EXTERNAL = ("{name}.data", "{name}_data", "{stem}.data", "{stem}_data")
-"""Names of files that exporters put the weights of a large ONNX program in."""
+_ONNX = re.compile(rb"\x08[\x03-\x1f][\x12\x1a\x22\x2a\x3a\x42]")
+"""Beginning of an ONNX program: its format's version, then the first of its other fields."""
+_LOCATION = re.compile(rb"\n\x08location\x12([\x01-\x7f]|[\x80-\xff]\x01)")
+"""Where an ONNX program names an external file: the key ``location``, then the length of the name as a varint."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +55,11 @@ def recognise(path: Path) -> ArtefactKind:
     Raises
     ------
     InvalidArgument
-        There is none, or it is of no kind.
+        There is none, or it is of no kind, or of a known one that is not packed.
     """
-    if not path.exists():
+    if not path.is_file() and not path.is_dir():
         raise InvalidArgument(f"{path}: expected a file or folder of a trained model, got none")
+    refuse_foreign(path)
     for kind in ARTEFACTS:
         if kind.matches(path):
             return kind
@@ -89,7 +94,10 @@ def _is_export(path: Path) -> bool:
 
 
 def _is_onnx(path: Path) -> bool:
-    return path.is_file() and path.suffix == ".onnx"
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return path.suffix == ".onnx" or _ONNX.match(file.read(3)) is not None
 
 
 def _is_classifier(path: Path) -> bool:
@@ -108,9 +116,10 @@ def _is_pickle(path: Path) -> bool:
 
 
 def _write_program(program: str, file: str, path: Path, folder: Path, spec: ModelSpec | None, changes: Any) -> Written:
+    if changes:
+        raise InvalidArgument(f"{path}: expected --set with weights of a spec's network, got a program, which has none")
     refuse_damaged(path)
-    beside = {path.with_name(form.format(name=path.name, stem=path.stem)) for form in _EXTERNAL if program == "onnx"}
-    external = sorted(other for other in beside if other.is_file())
+    external = _external_files(path) if program == "onnx" else []
     name = path.name if external else file  # the program names its external files, which may begin with its own name
     for source, target in ((path, name), *((other, other.name) for other in external)):
         shutil.copyfile(source, folder / target)
@@ -121,9 +130,30 @@ def _write_program(program: str, file: str, path: Path, folder: Path, spec: Mode
     return Written({"program": program, "file": name}, (name, *(other.name for other in external)), row_shape)
 
 
+def _external_files(path: Path) -> list[Path]:
+    """Return the files beside an ONNX program that hold its weights, as it names them."""
+    content = path.read_bytes()
+    names = set()
+    for match in _LOCATION.finditer(content):
+        low, *high = match[1]
+        length = low if not high else (low & 0x7F) + (high[0] << 7)
+        names.add(content[match.end() : match.end() + length].decode(errors="replace"))
+    for name in sorted(names):
+        if Path(name).name != name:
+            raise BadArchive(
+                f"{path}: expected external data in files beside it, got {name!r:.200}: save it again with "
+                "onnx.save_model(..., save_as_external_data=True, location=NAME)"
+            )
+        if not path.with_name(name).is_file():
+            raise BadArchive(f"{path}: expected {name}, which holds weights of it, beside it, got none")
+    return [path.with_name(name) for name in sorted(names)]
+
+
 def _write_weights(path: Path, folder: Path, spec: ModelSpec | None, changes: Mapping[str, Any]) -> Written:
-    if spec is None or not spec.networks:
+    if spec is None:
         raise InvalidArgument(f"{path}: expected --spec FILE, whose network these weights are for, got none")
+    if not spec.networks:
+        raise InvalidArgument(f"{path}: expected a spec with the network that these weights are for, got one without")
     weights = read_weights(path)
     network, config, fitted = _match(weights, spec, changes, path)
     save_file({name: value.clone().contiguous() for name, value in fitted.items()}, folder / WEIGHTS)
@@ -138,21 +168,40 @@ def _match(
     failure: BadWeights | None = None
     for network in spec.networks:
         config = _config(network, changes)
-        built = build_network({"network": {"module": network.module, "config": config}})
         try:
-            return network, config, fit_weights(weights, built.state_dict(), path)
+            return network, config, fit_weights(weights, _build(network, config), path)
         except BadWeights as error:
             failure = failure or BadWeights(f"{error}{_remedy(error, network)}")
     assert failure is not None
     raise failure
 
 
+def _build(network: Network, config: dict[str, Any]) -> nn.Module:
+    try:
+        return build_network({"network": {"module": network.module, "config": config}})
+    except (Exception, SystemExit) as error:  # whatever the user's module raises
+        cause = error.__cause__ if isinstance(error, BadArchive) else error
+        reason = f"{error}" if cause is None else describe_failure(cause)
+        raise InvalidArgument(
+            f"{network.config}: expected a configuration that {network.module}:build makes a network of, got "
+            f"{config!r:.200}: {reason}: --set NAME=VALUE changes it"
+        ) from None
+
+
 def _config(network: Network, changes: Mapping[str, Any]) -> dict[str, Any]:
     kind = load_object(network.config)
+    names = [field.name for field in fields(kind)]
+    if unknown := sorted(changes.keys() - names):
+        raise InvalidArgument(
+            f"expected --set with fields of {network.config} ({', '.join(names):.200}), got {', '.join(unknown):.100}"
+        )
     try:
-        return json.loads(json.dumps(asdict(kind(**changes))))
-    except (TypeError, ValueError) as error:
-        raise InvalidArgument(f"expected fields of {network.config}, got {dict(changes)}: {error}") from None
+        return json.loads(json.dumps(asdict(kind(**changes)), allow_nan=False))
+    except Exception as error:  # whatever the user's class raises
+        raise InvalidArgument(
+            f"{network.config}: expected a configuration of plain JSON types from its defaults and --set NAME=VALUE, "
+            f"got {type(error).__name__}: {error}"
+        ) from None
 
 
 def _remedy(error: BadWeights, network: Network) -> str:

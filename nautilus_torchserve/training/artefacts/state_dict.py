@@ -1,14 +1,17 @@
 """Weights in files of any make: read without running anything, their names matched with those of a network."""
 
 import argparse
+import collections
+import datetime
+import decimal
 import json
 import pathlib
 import pickle
 import re
+import types
 import warnings
 import zipfile
 import zlib
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,22 +20,30 @@ import numpy as np
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
+from torch.nn.parameter import is_lazy
 
 from nautilus_torchserve.user_error import UserError
 
 Weights = dict[str, torch.Tensor]
 INDEXES = ("model.safetensors.index.json", "pytorch_model.bin.index.json")
 """Names of files that name the shards of weights in a folder."""
-_KEYS = ("state_dict", "model_state_dict", "model", "module", "network", "net", "weights", "params")
+_KEYS = (
+    *("state_dict", "model_state_dict", "model", "module", "network", "net", "weights", "params"),
+    *("model_state", "model_weights", "network_state_dict", "net_state_dict", "best_model_state_dict"),
+)
 """Keys of a training checkpoint below which its network's weights are, the first goes first."""
 _WRAPPERS = frozenset(("module", "_orig_mod", "_fsdp_wrapped_module", "_forward_module", "_checkpoint_wrapped_module"))
 """Parts of names that DataParallel, torch.compile, FSDP, Lightning Fabric and activation checkpointing put in."""
 _COUNTERS = frozenset(("n_averaged",))
 """Names beside the weights of a network that PyTorch's own wrappers count with (`AveragedModel`)."""
+_PATHS = ("PosixPath", "PurePosixPath", "WindowsPath", "PureWindowsPath")
 _SCALAR, _ARRAY = np.float64().__reduce__()[0], np.zeros(0).__reduce__()[0]
 _INERT: list[Any] = [
-    argparse.Namespace,
-    *(pathlib.PosixPath, pathlib.PurePosixPath),
+    *(argparse.Namespace, types.SimpleNamespace),
+    *(list, dict, int, float, str, frozenset, complex, decimal.Decimal),
+    *(datetime.datetime, datetime.date, datetime.time, datetime.timedelta, datetime.timezone),
+    *((pathlib.PurePosixPath, f"pathlib{module}.{kind}") for module in ("", "._local") for kind in _PATHS),
     *(np.dtype, np.ndarray, _SCALAR, _ARRAY),
     *((_SCALAR, "numpy.core.multiarray.scalar"), (_ARRAY, "numpy.core.multiarray._reconstruct")),  # of NumPy 1
     *(getattr(np.dtypes, name) for name in np.dtypes.__all__ if name != "ObjectDType"),
@@ -146,19 +157,41 @@ def read_checkpoint(path: Path) -> Any:
 def _find_weights(loaded: Any, path: Path) -> Weights:
     """Return the weights of what a checkpoint holds, or of what it holds below one of its keys."""
     if not isinstance(loaded, Mapping):
-        raise BadWeights(f"{path}: expected a state_dict, got {type(loaded).__name__}")
+        got = (
+            f"{type(loaded).__name__} of {few(map(_kind, loaded))}"
+            if isinstance(loaded, list | tuple)
+            else _kind(loaded)
+        )
+        raise BadWeights(f"{path}: expected a state_dict, got {got}: save it with torch.save(model.state_dict(), FILE)")
+    inside = _weights_inside(loaded)
+    if len(inside) == 1:
+        return dict(next(iter(inside.values())))
+    if inside:
+        raise BadWeights(f"{path}: expected the weights of one network, got {few(inside)}: save the one to be served")
+    others = {name: value for name, value in loaded.items() if not (torch.is_tensor(value) and isinstance(name, str))}
+    if any(map(torch.is_tensor, loaded.values())):
+        got = few(f"{name} ({_kind(value)})" for name, value in others.items())
+        raise BadWeights(f"{path}: expected a state_dict, names with their tensors alone, got also {got}")
+    got = few(f"{name} ({_kind(value)})" for name, value in loaded.items())
+    raise BadWeights(f"{path}: expected a state_dict, got a dict of {got or 'nothing'}")
+
+
+def _weights_inside(loaded: Mapping[Any, Any]) -> dict[str, Mapping[str, torch.Tensor]]:
+    """Return key -> weights below it, at any depth; those below the first of `_KEYS` alone where there is one."""
     if is_state_dict(loaded):
-        return dict(loaded)
-    inside = {key: value for key, value in loaded.items() if isinstance(value, Mapping)}
-    for key in _KEYS:
-        if key in inside:
-            return _find_weights(inside[key], path)
-    weights = [key for key, value in inside.items() if is_state_dict(value)]
-    if len(weights) == 1:
-        return dict(inside[weights[0]])
-    if weights:
-        raise BadWeights(f"{path}: expected the weights of one network, got {few(weights)}: save the one to be served")
-    raise BadWeights(f"{path}: expected a state_dict, got a dict of {few(map(str, loaded)) or 'nothing'}")
+        return {"": loaded}
+    inside = {
+        str(key): weights
+        for key, value in loaded.items()
+        if isinstance(value, Mapping) and not str(key).startswith("optim") and (weights := _weights_inside(value))
+    }
+    if first := next((key for key in _KEYS if key in inside), None):
+        inside = {first: inside[first]}
+    return {f"{key}.{inner}".rstrip("."): weights for key, below in inside.items() for inner, weights in below.items()}
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__
 
 
 def is_state_dict(value: object) -> bool:
@@ -188,7 +221,8 @@ def _read_shards(index: Path) -> Weights:
     for shard in sorted(set(shards.values())):
         if not (index.parent / shard).is_file():
             raise BadWeights(f"{index}: expected the shard {shard} beside it, got none")
-        weights |= read_weights(index.parent / shard)
+        held = read_weights(index.parent / shard)
+        weights |= {name: value for name, value in held.items() if shards.get(name, shard) == shard}
     if missing := sorted(shards.keys() - weights.keys()):
         raise BadWeights(f"{index}: expected {few(missing)} in the shards, got none")
     return weights
@@ -200,50 +234,99 @@ def without_wrappers(names: Iterable[str]) -> dict[str, str]:
     return short if len(set(short.values())) == len(short) else {name: name for name in short}
 
 
-def fit_weights(weights: Weights, expected: Mapping[str, torch.Tensor], path: Path) -> Weights:
-    """Return weights by the names that a network has for them.
+def fit_weights(weights: Weights, network: nn.Module, path: Path) -> Weights:
+    """Load weights into a network as PyTorch does, and return its state_dict.
 
     Parameters
     ----------
     weights : dict
         As read: names may begin with what a Lightning module calls the network (``model.``), or lack what the network
-        calls the one inside, and hold parts that wrappers put in (``module.``, ``_orig_mod.``).
-    expected : mapping
-        The network's state_dict.
+        calls the one inside, and hold parts that wrappers put in (``module.``, ``_orig_mod.``). What PyTorch converts
+        as it loads (``weight_g`` of an earlier weight_norm) it does here; a tied weight may be there once.
+    network : nn.Module
+        The network, untrained.
 
     Raises
     ------
     BadWeights
-        Weights are missing or left over, or have other shapes; names them.
+        Weights are missing or left over, or have other shapes, or values that the network's types do not hold; names
+        them.
     """
+    expected = network.state_dict()
+    if not is_state_dict(expected):
+        extra = [name for name, value in expected.items() if not torch.is_tensor(value)]
+        raise BadWeights(f"{path}: expected a network whose state_dict has tensors alone, got one with {few(extra)}")
     short, ours = without_wrappers(weights), without_wrappers(expected)
     if inner := _prefix(set(ours.values()), set(short.values())):  # of a network that is all of this one
         short = {long: inner + name for long, name in short.items()}
     prefix = _prefix(set(short.values()), set(ours.values()))
-    given = {name.removeprefix(prefix): weights[long] for long, name in short.items() if name.startswith(prefix)}
-    fitted = {long: given[name] for long, name in ours.items() if name in given}
-    if missing := sorted(expected.keys() - fitted.keys()):
-        got = f"; it has {few(sorted(weights))}" if len(missing) == len(expected) else ""
+    named = {name: long for long, name in ours.items()}
+    outside = {long for long, name in short.items() if not name.startswith(prefix) and name not in _COUNTERS}
+    inside = {long: name.removeprefix(prefix) for long, name in short.items() if name.startswith(prefix)}
+    state = {named.get(name, name): weights[long] for long, name in inside.items() if name not in _COUNTERS}
+    both = [name for name in expected if name in state]
+    for name in both:
+        _check_kind(name, state[name], expected[name], path)
+    try:
+        keys = network.load_state_dict(state, strict=False)
+    except (RuntimeError, ValueError) as error:
+        raise BadWeights(f"{path}: expected weights of the network, got {' '.join(str(error).split()):.300}") from None
+    loaded = network.state_dict()
+    missing = _missing(loaded, set(keys.missing_keys), state, path)
+    left_over = sorted({long for long, name in inside.items() if name in keys.unexpected_keys} | outside)
+    if missing:
+        got = "" if not left_over else f"; it has {few(left_over)}"
         raise BadWeights(f"{path}: expected {few(missing)}, which the network has, got none{got}")
-    known = {prefix + name for name in ours.values()}
-    if unknown := sorted(long for long, name in short.items() if name not in known | _COUNTERS):
-        raise BadWeights(f"{path}: expected the weights of the network alone, got also {few(unknown)}")
-    for name, tensor in fitted.items():
-        shape, dtype = list(expected[name].shape), expected[name].dtype
-        if list(tensor.shape) != shape:
-            raise BadWeights(
-                f"{path}: expected {name} of shape {shape}, which the network has, got {list(tensor.shape)}"
-            )
-        if tensor.dtype.is_floating_point != dtype.is_floating_point or tensor.is_quantized:
-            raise BadWeights(f"{path}: expected {name} as {dtype}, got {tensor.dtype}")
-        if tensor.is_meta or tensor.layout != torch.strided:
-            raise BadWeights(f"{path}: expected {name} with dense values, got {tensor.layout} on {tensor.device}")
-    return fitted
+    if left_over:
+        raise BadWeights(
+            f"{path}: expected the weights of the network alone, got also {few(left_over)}: save its own with "
+            "torch.save(network.state_dict(), FILE)"
+        )
+    for name in both:
+        _check_values(name, state[name], loaded[name], path)
+    return loaded
+
+
+def _missing(loaded: Weights, missing: set[str], state: Weights, path: Path) -> list[str]:
+    """Return which weights are not there, nor others that share their memory; refuse such that should be equal."""
+    places: dict[tuple[Any, ...], list[str]] = {}
+    for name, value in loaded.items():
+        place = (value.data_ptr(), value.shape, value.stride()) if value.numel() else (name,)
+        places.setdefault(place, []).append(name)
+    for tied in places.values():
+        given = [name for name in tied if name in state]
+        if other := [name for name in given[1:] if not torch.equal(state[name], state[given[0]])]:
+            raise BadWeights(f"{path}: expected {other[0]} as {given[0]}, with which the network shares it, got others")
+    return sorted(name for tied in places.values() if missing.issuperset(tied) for name in tied)
+
+
+def _check_kind(name: str, given: torch.Tensor, expected: torch.Tensor, path: Path) -> None:
+    """Raise `BadWeights` where a tensor cannot stand for the network's."""
+    if not is_lazy(expected) and given.shape != expected.shape:
+        raise BadWeights(
+            f"{path}: expected {name} of shape {list(expected.shape)}, which the network has, got {list(given.shape)}"
+        )
+    if given.is_quantized or given.is_complex() != expected.is_complex():
+        raise BadWeights(f"{path}: expected {name} as {expected.dtype}, got {given.dtype}")
+    if expected.is_floating_point() and not given.is_floating_point():
+        raise BadWeights(f"{path}: expected {name} as {expected.dtype}, got {given.dtype}")
+    if given.is_meta or given.layout != torch.strided:
+        raise BadWeights(f"{path}: expected {name} with dense values, got {given.layout} on {given.device}")
+
+
+def _check_values(name: str, given: torch.Tensor, loaded: torch.Tensor, path: Path) -> None:
+    """Raise `BadWeights` where the network's type does not hold the values: a count with a fraction, 1e300."""
+    if loaded.is_floating_point():
+        lost = bool((loaded.isinf() & given.double().isfinite()).any())
+    else:
+        lost = not torch.equal(loaded.to(torch.float64), given.to(torch.float64))
+    if lost:
+        raise BadWeights(f"{path}: expected {name} with values of {loaded.dtype}, got others in {given.dtype}")
 
 
 def _prefix(names: set[str], expected: set[str]) -> str:
     """Return what names begin with so that most of the rest are expected ones; empty where nothing fits better."""
-    hits = Counter(
+    hits = collections.Counter(
         name.removesuffix(inner) for inner in expected for name in names if name == inner or name.endswith(f".{inner}")
     )
     return max(hits, key=lambda prefix: (hits[prefix], -len(prefix)), default="")

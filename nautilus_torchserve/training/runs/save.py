@@ -2,10 +2,11 @@
 
 import hashlib
 import json
+import math
+import operator
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,17 +15,19 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import nn
+from torch.nn.parameter import is_lazy
+from torch.optim.swa_utils import AveragedModel
 
 from nautilus_torchserve.features.schema import FeatureSchema
-from nautilus_torchserve.inference.model import InferenceModel, RowModel
 from nautilus_torchserve.inference.model_files import BadArchive
-from nautilus_torchserve.inference.programs import Program
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.price_sketch import fit_record
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.spec import GoldenRule, ModelSpec, Network, load_object
 from nautilus_torchserve.models.table import spec_of
+from nautilus_torchserve.training.runs.proof import check_same, write_model
 from nautilus_torchserve.training.runs.result import (
+    BadRunFolder,
     TrainingResult,
     check_replaceable,
     describe_run,
@@ -36,13 +39,10 @@ from nautilus_torchserve.training.runs.result import (
     track_result,
     track_training,
     working_folder,
-    write_run,
 )
-from nautilus_torchserve.user_error import InvalidArgument
+from nautilus_torchserve.user_error import InvalidArgument, describe
 
 NO_EDGE = "Not compared with baselines: these metrics are those of its own training."
-_ALREADY = 1e-5
-"""Distance from 1 of the sum of what are taken for probabilities."""
 
 
 def save_run(
@@ -83,7 +83,7 @@ def save_run(
     fitted : tuple of int, optional
         Time of the first and of the last event that the fit saw (Unix ns); default: all loaded data.
     metrics : mapping, optional
-        Name -> value, of your own evaluation.
+        Name -> value, of your own evaluation; one that is not finite is saved as unknown.
     params : mapping, optional
         Parameters of the fit: the run is tracked with them and ``metrics`` in MLflow; default: it is not tracked.
     seed : int, optional
@@ -96,19 +96,19 @@ def save_run(
     BadArchive
         The network does not compute the spec's outputs, or not the same ones when it is built again.
     BadRunFolder
-        ``folder`` holds something that is not a run.
+        ``folder`` holds something that is not a run, or cannot be written.
     TrackingFailed
         The MLflow store does not open, or does not take a value.
     """
     spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
-    out = Path(folder).resolve()
+    out = Path(folder).expanduser().resolve()
     check_replaceable(out, spec)
     network = _unwrapped(network)
     entry, values = _configuration(spec, network, config)
     schema = spec.features.load_schema(**entry.schema)
     golden = golden_inputs(inputs, schema, spec.golden)
     facts = data_facts(data, fitted)
-    numbers = {name: float(value) for name, value in (metrics or {}).items()}
+    numbers = _numbers(metrics or {})
     description = describe_model(
         spec.name,
         schema,
@@ -125,9 +125,13 @@ def save_run(
     shutil.rmtree(working, ignore_errors=True)
     try:
         model = write_model(working, description, evaluation, network, golden, spec.golden.tolerance)
-        _check_same(model, network, golden, spec.golden.tolerance)
-    except BaseException:
+        check_same(model, network, golden, spec.golden.tolerance)
+    except BaseException as error:
         shutil.rmtree(working, ignore_errors=True)
+        if isinstance(error, BadArchive):
+            raise BadArchive(f"{error}".replace(f"{working}/", "")) from None
+        if isinstance(error, OSError):
+            raise BadRunFolder(f"{out}: expected a folder that can be written: {describe(error)}") from None
         raise
     result = TrainingResult(out, description, evaluation)
     if params is None:
@@ -139,6 +143,15 @@ def save_run(
         replace_run(working, out)
         track_result(tracked, result, numbers, no_artifacts)
     return TrainingResult(out, description, evaluation, mlflow_run_id=tracked.run_id)
+
+
+def _numbers(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """Return metrics as JSON has them, None where one is not finite."""
+    try:
+        values = {str(name): float(value) for name, value in dict(metrics).items()}
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InvalidArgument(f"expected metrics as numbers by their names: {error}") from None
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def describe_model(
@@ -179,7 +192,11 @@ def golden_inputs(
             raise InvalidArgument(f"expected inputs as a list of texts, got {type(inputs).__name__}")
         return {"texts": np.array([inputs[place] for place in golden_places(len(inputs), rule)])}
     try:
-        rows = np.asarray(inputs, dtype=np.float32)
+        values = np.asarray(inputs.detach().cpu().float() if torch.is_tensor(inputs) else inputs)
+        if values.dtype.kind not in "fiubO" or np.ma.is_masked(inputs):
+            raise TypeError(f"got {'masked values' if np.ma.is_masked(inputs) else values.dtype}")
+        with np.errstate(over="ignore"):  # what float32 does not hold is refused below
+            rows = values.astype(np.float32)
     except (TypeError, ValueError) as error:
         raise InvalidArgument(f"expected inputs as an array of numbers: {error}") from None
     if rows.shape[1:] != schema.row_shape or not len(rows):
@@ -187,18 +204,23 @@ def golden_inputs(
         raise InvalidArgument(
             f"expected inputs of shape [{expected}], as {schema.name} has them, got {list(rows.shape)}"
         )
-    rows = np.ascontiguousarray(rows[golden_places(len(rows), rule)])
     if not np.isfinite(rows).all():
         at = np.argwhere(~np.isfinite(rows))[0]
-        raise InvalidArgument(f"expected finite inputs, got {rows[tuple(at)]} in column {schema.columns[at[-1]].name}")
-    return {"rows": rows}
+        raise InvalidArgument(
+            f"expected finite inputs, got {rows[tuple(at)]} in column {schema.columns[at[-1]].name} of row {at[0]}"
+        )
+    return {"rows": np.ascontiguousarray(rows[golden_places(len(rows), rule)])}
 
 
 def data_facts(data: Trades | Bars | str | Path | None, fitted: tuple[int, int] | None) -> dict[str, Any]:
     """Return ``training`` and ``fits`` of ``model.json``: the data's hash and the period of the fit."""
-    period = {} if fitted is None else {"first_ts_event": int(fitted[0]), "last_ts_event": int(fitted[1])}
-    if fitted is not None and not 0 <= fitted[0] <= fitted[1]:
-        raise InvalidArgument(f"expected fitted as the first and the last time in Unix ns, got {fitted}")
+    try:
+        first_last = None if fitted is None else tuple(map(operator.index, fitted))
+    except TypeError:
+        first_last = ()
+    if first_last is not None and (len(first_last) != 2 or not 0 <= first_last[0] <= first_last[1]):
+        raise InvalidArgument(f"expected fitted as the first and the last time in Unix ns, got {fitted!r:.100}")
+    period = {} if first_last is None else {"first_ts_event": first_last[0], "last_ts_event": first_last[1]}
     if data is None:
         return {"training": period, "fits": [period]} if period else {}
     if isinstance(data, str | Path):
@@ -209,98 +231,14 @@ def data_facts(data: Trades | Bars | str | Path | None, fitted: tuple[int, int] 
             raise InvalidArgument(f"{data}: expected the file of the data: {error.strerror}") from None
         record = {"source": os.fspath(data), "sha256": sha256, **period}
         return {"training": record, "fits": [record]}
-    first, last = fitted or (int(data.ts_event[0]), int(data.ts_event[-1]))
+    if not isinstance(data, Trades | Bars):
+        raise InvalidArgument(f"expected data as Trades, Bars or their file, got {type(data).__name__}")
+    first, last = first_last or (int(data.ts_event[0]), int(data.ts_event[-1]))
     record = fit_record(data, first, last)
     return {
         "training": {**market_facts(data), "first_ts_event": first, "last_ts_event": last},
         "fits": [record],
     }
-
-
-def write_model(
-    working: Path,
-    description: dict[str, Any],
-    evaluation: dict[str, Any],
-    network: nn.Module | None,
-    golden: dict[str, NDArray[Any]],
-    tolerance: float,
-) -> InferenceModel:
-    """Write a run folder twice: golden outputs are those of the model as a worker loads it from there.
-
-    Parameters
-    ----------
-    network : nn.Module, optional
-        Whose weights are written; None where ``working`` has them, or a program.
-
-    Raises
-    ------
-    BadArchive
-        The model does not load, or its outputs are not finite.
-    """
-    write_run(working, description, evaluation, network, {}, golden, tolerance)
-    model_class: type[InferenceModel] = load_object(description["inference"])
-    with _as_worker():
-        model = model_class(working, "0", gpu_id=None)
-        table = model.compute([model.golden_request(golden)])
-    model.check_finite(table)
-    outputs = dict(zip(model.output_names, table.T, strict=True))
-    write_run(working, description, evaluation, network, outputs, golden, tolerance)
-    return model
-
-
-def check_rows_alone(model: InferenceModel, golden: Mapping[str, NDArray[Any]], tolerance: float) -> None:
-    """Check that outputs of a row do not depend on the other rows of its batch, and are no probabilities beforehand.
-
-    Raises
-    ------
-    BadArchive
-        They do (batch normalisation that was exported in training mode), or the activation would be applied twice.
-    """
-    if not isinstance(model, RowModel):
-        return
-    rows = torch.from_numpy(golden["rows"])
-    network = model.rows.network
-    if isinstance(network, Program) and not network.tiles((len(rows),)):
-        return  # it takes no other batches than those of its tiles
-    with torch.inference_mode():
-        together = model.forward(network, rows).numpy()
-        raw = network(rows) if model.description.get("activation") == "softmax" else None
-    error = _difference(together, model.rows.compute(golden["rows"]))
-    if not error <= tolerance:
-        raise BadArchive(
-            f"expected outputs of a row that do not depend on the other rows of its batch, got ones off by {error:g}: "
-            "save the network in evaluation mode (network.eval())"
-        )
-    if torch.is_tensor(raw) and bool((raw >= 0).all()) and bool(((raw.sum(dim=1) - 1).abs() < _ALREADY).all()):
-        raise BadArchive("expected logits, which softmax is applied to, got probabilities: use activation None")
-
-
-def _check_same(
-    model: InferenceModel, network: nn.Module, golden: Mapping[str, NDArray[Any]], tolerance: float
-) -> None:
-    """Raise `BadArchive` unless the network built from its configuration computes what the trained one does."""
-    check_rows_alone(model, golden, tolerance)
-    if not isinstance(model, RowModel):
-        return
-    device = next((values.device for values in network.parameters()), torch.device("cpu"))
-    mode = network.training
-    network.eval()
-    try:
-        with torch.inference_mode():
-            outputs = model.forward(network, torch.from_numpy(golden["rows"]).to(device)).cpu().numpy()
-    finally:
-        network.train(mode)
-    error = _difference(outputs, model.rows.compute(golden["rows"]))
-    if not error <= tolerance:
-        raise BadArchive(
-            f"expected outputs of the network that {model.description['network']['module']} builds with this config "
-            f"within {tolerance:g} of the trained network's, got one off by {error:g}: pass the config that it was "
-            "built with"
-        )
-
-
-def _difference(outputs: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    return float((np.abs(outputs - expected) / np.maximum(np.abs(expected), 1.0)).max())
 
 
 def _configuration(spec: ModelSpec, network: nn.Module, config: object) -> tuple[Network, dict[str, Any]]:
@@ -333,22 +271,17 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _unwrapped(network: nn.Module) -> nn.Module:
-    """Return the network inside of wrappers: of torch.compile, and of parallel training."""
-    while True:
-        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+    """Return the network inside of wrappers: of torch.compile, of parallel training, and of averaging."""
+    while isinstance(network, nn.Module):
+        if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel | AveragedModel):
             network = network.module
         elif isinstance(compiled := getattr(network, "_orig_mod", None), nn.Module):
             network = compiled
         else:
-            return network
-
-
-@contextmanager
-def _as_worker() -> Iterator[None]:
-    """Compute as a worker does, which loading a model sets torch to; afterwards as before."""
-    count, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
-    try:
-        yield
-    finally:
-        torch.set_num_threads(count)
-        torch.set_float32_matmul_precision(precision)
+            break
+    if not isinstance(network, nn.Module):
+        raise InvalidArgument(f"expected network as a torch.nn.Module, got {type(network).__name__}")
+    for name, value in network.state_dict().items():
+        if not torch.is_tensor(value) or is_lazy(value) or value.is_meta:
+            raise InvalidArgument(f"expected a network whose state_dict has tensors with values alone, got {name}")
+    return network

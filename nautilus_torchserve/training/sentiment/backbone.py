@@ -77,9 +77,7 @@ def find_backbone(path: Path | None = None) -> Backbone:
     folder = _packaged() if path is None else path
     if not folder.is_dir():
         raise BadBackbone(f"{folder}: expected a folder in Hugging Face's form, got none")
-    config = _json(folder / CONFIG)
-    if "model_type" not in config:
-        raise BadBackbone(f"{folder / CONFIG}: expected model_type, got none")
+    config = read_config(folder)
     try:
         weights, *shards = weight_files(folder)
     except BadWeights as error:
@@ -90,6 +88,14 @@ def find_backbone(path: Path | None = None) -> Backbone:
     tokenizer = _tokenizer(folder)
     name = DEFAULT if path is None else folder.resolve().name
     return Backbone(name, folder, weights, config, tokenizer, _unknown(folder, tokenizer), sha256)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the content of ``config.json``; raise `BadBackbone` where it is none of a model."""
+    config = _json(folder / CONFIG)
+    if "model_type" not in config:
+        raise BadBackbone(f"{folder / CONFIG}: expected model_type, got none")
+    return config
 
 
 def build_network(backbone: Backbone, max_tokens: int, dropout: float) -> SentimentTransformer:

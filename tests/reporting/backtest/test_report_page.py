@@ -174,3 +174,14 @@ def test_many_trades_do_not_make_a_heavy_page(report_data: ReportData, tmp_path:
     )
 
     assert write_report(many, tmp_path).stat().st_size < 6_000_000
+
+
+def test_predictions_of_unknown_meaning_are_counted_and_not_scored(report_data: ReportData, tmp_path: Path) -> None:
+    unknown = np.full_like(report_data.actual, -1)
+
+    elements = written(replace(report_data, actual=unknown, scored=False), tmp_path)
+
+    for heading in ("Macro-F1", "Confusion matrix", "Calibration", "outcome", "confident"):
+        assert heading not in elements.text
+    assert f"{len(report_data.predictions):,} answered" in elements.text
+    assert "calibration" not in elements.figures

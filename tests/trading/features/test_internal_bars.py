@@ -15,7 +15,7 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.arrays import MarketData, load_market_data
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import event_stream, merge
+from nautilus_torchserve.trading.features.stream import event_streams, merge
 from nautilus_torchserve.trading.instruments.instruments import trade_ticks
 
 KINDS = ("10-SECOND-LAST", "1-MINUTE-LAST", "7-TICK-LAST", "3-VOLUME-LAST", "100000-VALUE-LAST")
@@ -69,7 +69,7 @@ def test_bars_and_trades_come_in_the_engines_order(market: MarketData, kind: str
 
     streamed = [
         data
-        for chunk in merge([event_stream(trades, instrument)], InternalBars([bar_type], [instrument]))
+        for chunk in merge(event_streams(trades, instrument), InternalBars([bar_type], [instrument]))
         for data in chunk
     ]
 

@@ -39,3 +39,16 @@ def test_values_beyond_nautilus_traders_range_are_refused(market: Trades) -> Non
 
 def test_the_fee_is_in_bps_of_the_notional(market: Trades) -> None:
     assert float(perpetual(market.instrument, fee_bps=0.5).taker_fee) == 0.5e-4
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [["a" * 36, "b c"], ["0x" + "ab" * 32, "0x" + "ac" * 32], ["börse.csv:1", "börse.csv:2"], ["币安", " "]],
+    ids=["short", "longer than 36", "not ASCII", "blank"],
+)
+def test_trade_ids_of_any_make_stay_apart_in_the_engine(ids: list[str], market: Trades) -> None:
+    ticks = trade_ticks(replace(market.between(0, 2), trade_id=np.array(ids)))
+
+    of_engine = [tick.trade_id.value for tick in ticks]
+    assert len(set(of_engine)) == 2
+    assert [value for value in of_engine if value in ids] == [text for text in ids if text in ("a" * 36, "b c")]

@@ -34,6 +34,7 @@ def describe(settings: FeatureBacktestSettings, run: BacktestResult, result: Ins
         actual=np.full(len(result.predictions), UNKNOWN, dtype=np.int8),
         class_names=tuple(run.metadata.outputs),
         min_probability=1.0,
+        scored=False,
     )
 
 
