@@ -27,7 +27,7 @@ def data() -> None:
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="File, archive, folder or glob of trades, bars or quotes.")],
+    path: Annotated[Path, typer.Argument(help="File, archive, folder or glob of trades, bars, quotes or rates.")],
     files: FileOptions,
     instrument: Instrument = None,
     stamp: Stamp = "open",
@@ -54,8 +54,9 @@ def print_inspection(result: Inspection) -> None:
         columns = ", ".join(f"{field} = {column!r}" for field, column in file.columns.items())
         console.print(f"{file.file}: {file.title} ({file.layout}), {file.rows:,} rows, decimal {file.decimal}")
         console.print(f"  {columns}")
-    if result.instrument is not None:
-        console.print(f"{result.instrument}: {result.rows:,} {result.files[0].kind}, {result.first} to {result.last}")
+    if result.first is not None:
+        kind, name = result.files[0].kind, result.instrument or result.files[0].file
+        console.print(f"{name}: {result.rows:,} {kind}, {result.first} to {result.last}")
     for finding in result.findings:
         console.print(f"  {finding}")
     if result.head:

@@ -1,12 +1,14 @@
 """Results of backtests and sweeps, for the terminal."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from nautilus_torchserve.reporting.fragments import amount, moment
+from nautilus_torchserve.reporting.sweeps.grid_page import charged
 from nautilus_torchserve.trading.backtest.sweeps.grid import written
 from nautilus_torchserve.trading.backtest.sweeps.latency_sweep import LatencySweep, shown
 from nautilus_torchserve.trading.backtest.sweeps.parameter_sweep import ParameterSweep
@@ -18,14 +20,16 @@ _SHOWN = 20
 def show(sweep: ParameterSweep, console: Console) -> None:
     """Print the best combinations, and the deflated Sharpe ratio of the best."""
     done = len(sweep.trials) - len(sweep.failed)
-    table = Table(*sweep.grid, "P&L", "orders", "Sharpe", title=f"{len(sweep.trials):,} backtests")
+    costs = charged([asdict(trial.outcome) for trial in sweep.trials if trial.outcome is not None])
+    table = Table(*sweep.grid, "P&L", *costs, "orders", "Sharpe", title=f"{len(sweep.trials):,} backtests")
     for trial in sweep.ranked[:_SHOWN]:
         chosen = [written(name, value) for name, value in trial.combination.items()]
         if trial.outcome is None:
             table.add_row(*chosen, "failed")
         else:
             ratio = "" if trial.sharpe is None else f"{trial.sharpe.ratio:.3f}"
-            table.add_row(*chosen, _pnl(trial.outcome), f"{trial.outcome.orders:,}", ratio)
+            paid = [plain_amount(getattr(trial.outcome, name)) for name in costs]
+            table.add_row(*chosen, _pnl(trial.outcome), *paid, f"{trial.outcome.orders:,}", ratio)
     console.print(table)
     if done > 1:
         console.print(f"The best of {done:,} on the same data looks better than it is.", highlight=False)
@@ -36,9 +40,11 @@ def show(sweep: ParameterSweep, console: Console) -> None:
 def latency_table(sweep: LatencySweep) -> Table:
     """Return a row for each latency, and below them what a millisecond costs where latencies are least."""
     subject, cost = sweep.subject, sweep.cost
+    costs = charged([asdict(run.outcome) for run in sweep.runs])
     table = Table(
         "latency",
         f"P&L ({subject.currency})",
+        *costs,
         "orders",
         "too old",
         title=f"{subject.model} {subject.version} on {', '.join(subject.instrument_ids)}",
@@ -50,7 +56,8 @@ def latency_table(sweep: LatencySweep) -> Table:
     for run in sweep.runs:
         outcome = run.outcome
         too_old = "no predictions" if outcome.too_old is None else f"{outcome.too_old:.1%}"
-        table.add_row(shown(run.latency_ns), _pnl(outcome), f"{outcome.orders:,}", too_old)
+        paid = [plain_amount(getattr(outcome, name)) for name in costs]
+        table.add_row(shown(run.latency_ns), _pnl(outcome), *paid, f"{outcome.orders:,}", too_old)
     return table
 
 

@@ -73,12 +73,20 @@ def load_funding(data: Path, instrument_id: str, is_only: bool, read: ReadOption
     return rates
 
 
-def load_borrow(borrow: str, instrument_id: str, is_only: bool, read: ReadOptions) -> Rates:
+def symbols_of(data: Path, layouts: Sequence[Layout], read: ReadOptions) -> set[str]:
+    """Return the symbols that files of rates say, or their names; none where they do not."""
+    tables = [read_market_table(file, "rate", layouts, read) for file in _files(data, f"{layouts[0].kind} rates")]
+    in_columns = [table.frame[table.columns["symbol"]].str.strip() for table in tables if "symbol" in table.columns]
+    in_names = {table.layout.symbol_of(table.name) for table in tables if "symbol" not in table.columns}
+    return set().union(*in_columns, in_names) - {""}
+
+
+def load_borrow(borrow: str | Path, instrument_id: str, is_only: bool, read: ReadOptions) -> Rates:
     """Return an annual rate in force at all times, or load those of a file.
 
     Parameters
     ----------
-    borrow : str
+    borrow : str or Path
         A number such as 0.03 for 3% a year, or a path as for `load_funding`.
 
     Raises
@@ -87,7 +95,7 @@ def load_borrow(borrow: str, instrument_id: str, is_only: bool, read: ReadOption
         As `load_funding`; a rate is not between 0 and 10.
     """
     try:
-        rate = Decimal(borrow)
+        rate = Decimal(f"{borrow}")
     except InvalidOperation:
         rates = _load(Path(borrow), BORROW, instrument_id, is_only, read)
     else:

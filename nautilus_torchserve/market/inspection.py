@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.bars.checks import examine
 from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.data_files import DataFile, require_files
+from nautilus_torchserve.market.funding import Rates, load_borrow, load_funding, symbols_of
 from nautilus_torchserve.market.layouts.layout import Kind
 from nautilus_torchserve.market.layouts.market_table import read_market_table
+from nautilus_torchserve.market.layouts.rates import BORROW, FUNDING
 from nautilus_torchserve.market.layouts.table import ALL_LAYOUTS
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.quotes.quotes import Quotes
@@ -50,7 +53,7 @@ class Inspection:
     files: tuple[InspectedFile, ...]
     """The files, in order of their names."""
     instrument: str | None
-    """The instrument; None where the data were refused."""
+    """The instrument, of rates the symbol alone; None where the data were refused, or do not say it."""
     rows: int
     """Rows of the instrument, after what the notes say was left out."""
     first: str | None
@@ -89,15 +92,16 @@ def inspect_files(data: Path, instrument_id: str | None, read: ReadOptions, rows
     if len(kinds) > 1:
         raise BadData(f"{data.name}: expected files of one kind, got {' and '.join(kinds)}")
     try:
-        loaded, findings, refused = _LOADERS[kinds[0]](data, instrument_id, read)
+        loaded, instrument, findings, refused = _LOADERS[kinds[0]](data, instrument_id, read)
     except BadData as error:
         return Inspection(files, None, 0, None, None, (), (), f"{error}")
+    times = loaded.ts_ns if isinstance(loaded, Rates) else loaded.ts_event
     return Inspection(
         files=files,
-        instrument=loaded.instrument.instrument_id,
+        instrument=instrument,
         rows=len(loaded),
-        first=utc_text(loaded.ts_event[0]),
-        last=utc_text(loaded.ts_event[-1]),
+        first=utc_text(times[0]),
+        last=utc_text(times[-1]),
         findings=tuple(findings),
         head=tuple(_row(loaded, row) for row in range(min(rows, len(loaded)))),
         refused=refused,
@@ -105,22 +109,22 @@ def inspect_files(data: Path, instrument_id: str | None, read: ReadOptions, rows
 
 
 def _inspect_file(file: DataFile, read: ReadOptions) -> InspectedFile:
-    table = read_market_table(file, "row", ALL_LAYOUTS, read)
+    table = read_market_table(file, "row", (*ALL_LAYOUTS, *FUNDING, *BORROW), read)
     layout = table.layout
     return InspectedFile(
         file.name, layout.name, layout.title, layout.kind, len(table.frame), table.mark, dict(table.columns)
     )
 
 
-_Loaded = tuple[Any, list[str], str | None]
-"""Data, what is odd about them, and why they cannot be used."""
+_Loaded = tuple[Any, str | None, list[str], str | None]
+"""Data, their instrument, what is odd about them, and why they cannot be used."""
 
 
 def _load_bars(data: Path, instrument_id: str | None, read: ReadOptions) -> _Loaded:
     bars = load_bar_files(data, instrument_id, read)
     findings = examine(bars)
     fatal = " ".join(finding.sentence for finding in findings.fatal)
-    return bars, findings.lines(), f"{bars.source}: {fatal}" if fatal else None
+    return bars, bars.instrument.instrument_id, findings.lines(), f"{bars.source}: {fatal}" if fatal else None
 
 
 def _load_trades(data: Path, instrument_id: str | None, read: ReadOptions) -> _Loaded:
@@ -132,7 +136,7 @@ def _load_trades(data: Path, instrument_id: str | None, read: ReadOptions) -> _L
         refused = f"{error}"
     unknown = int((trades.side == 0).sum())
     sides = [f"{unknown:,} of {len(trades):,} trades have no known aggressor."] if unknown else []
-    return trades, [*_times(trades), *sides, *trades.notes], refused
+    return trades, trades.instrument.instrument_id, [*_times(trades), *sides, *trades.notes], refused
 
 
 def _load_quotes(data: Path, instrument_id: str | None, read: ReadOptions) -> _Loaded:
@@ -141,13 +145,27 @@ def _load_quotes(data: Path, instrument_id: str | None, read: ReadOptions) -> _L
     median = decimal_text(int(np.median(spread)), quotes.instrument.price_precision)
     locked = int((spread == 0).sum())
     spreads = f"Spread: median {median}, 0 in {locked:,} of {len(quotes):,} quotes."
-    return quotes, [*_times(quotes), spreads, *quotes.notes], None
+    return quotes, quotes.instrument.instrument_id, [*_times(quotes), spreads, *quotes.notes], None
+
+
+def _load_rates(kind: Kind, data: Path, instrument_id: str | None, read: ReadOptions) -> _Loaded:
+    symbols = symbols_of(data, FUNDING if kind == "funding" else BORROW, read)
+    if instrument_id is None and len(symbols) > 1:
+        got = ", ".join(sorted(symbols))
+        raise BadData(f"{data.name}: expected rates of one instrument, got those of {got}; name one with --instrument")
+    name = instrument_id or next(iter(symbols), None)
+    load = load_funding if kind == "funding" else load_borrow
+    zoned = ReadOptions(timezone=read.timezone or "UTC", date_order=read.date_order)
+    rates = load(data, instrument_id or f"{name}.FILE", True, zoned)  # symbols alone are compared
+    return rates, name, list(rates.notes), None
 
 
 _LOADERS: dict[str, Callable[[Path, str | None, ReadOptions], _Loaded]] = {
     "bars": _load_bars,
     "trades": _load_trades,
     "quotes": _load_quotes,
+    "funding": partial(_load_rates, "funding"),
+    "borrow": partial(_load_rates, "borrow"),
 }
 
 
@@ -162,8 +180,10 @@ def _times(data: Trades | Quotes) -> Iterator[str]:
         yield f"Receipt after the event: median {np.median(delay) / 1e6:,.3f} ms, most {delay.max() / 1e6:,.3f} ms."
 
 
-def _row(data: Bars | Trades | Quotes, row: int) -> dict[str, str]:
+def _row(data: Bars | Trades | Quotes | Rates, row: int) -> dict[str, str]:
     """Return a row as text, prices and sizes as the decimals that they are."""
+    if isinstance(data, Rates):
+        return {"time": utc_text(data.ts_ns[row]), "rate": f"{data.rates[row]:f}"}
     price, size = data.instrument.price_precision, data.instrument.size_precision
     values = {"time": utc_text(data.ts_event[row])}
     of_prices: Sequence[str] = ("price",)

@@ -48,6 +48,38 @@ def test_inspect_prints_what_was_recognised_what_is_odd_and_the_first_rows(path:
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "layout", "instrument", "rates"),
+    [
+        ("r.csv", "time,rate\n2024-01-01T00:00:00Z,0.0001\n2024-01-01T08:00:00Z,-1e-4\n", "funding", None, 2),
+        ("r.csv", "time,rate,symbol\n2024-01-01T00:00:00Z,0.0001,ETHUSDT\n", "funding", "ETHUSDT", 1),
+        ("r.csv", "time;annual_rate\n2024-01-01T00:00:00Z;0,05\n", "borrow", None, 1),
+        (
+            "BTCUSDT-fundingRate-2024-01.csv",
+            "calc_time,funding_interval_hours,last_funding_rate\n1704067200003,8,0.00037409\n",
+            "binance-funding",
+            "BTCUSDT",
+            1,
+        ),
+    ],
+)
+def test_inspect_recognises_rates(
+    name: str, text: str, layout: str, instrument: str | None, rates: int, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(text)
+
+    result = CliRunner().invoke(app, ["inspect", str(tmp_path / name), "--json"])
+
+    inspection = json.loads(result.stdout)
+    assert (inspection["files"][0]["layout"], inspection["instrument"], inspection["rows"]) == (
+        layout,
+        instrument,
+        rates,
+    )
+    assert [row["time"][:10] for row in inspection["head"]] == ["2024-01-01"] * rates
+    assert CliRunner().invoke(app, ["inspect", str(tmp_path / name)]).exit_code == 0
+
+
 def test_inspect_prints_text_without_json(path: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(path)])
 

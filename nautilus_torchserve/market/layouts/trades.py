@@ -177,7 +177,7 @@ TRADES = (
         ignored=("rpi",),
         units=("milliseconds",),
         sides=BY_NAME,
-        venue="BYBIT",
+        venue="BYBIT-SPOT",
         file_name=re.compile(r"(?P<symbol>[A-Z0-9]+)_\d{4}-\d{2}"),
         example="BTCUSDT_2025-05-19.csv.gz",
     ),

@@ -1,5 +1,6 @@
 """Quotes and depth from a NautilusTrader data catalog; imports nautilus_trader, like market/trades/catalog.py."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,8 @@ def has_quotes(path: Path, instrument_id: str) -> bool:
 def load_catalog_quotes(path: Path, instrument_id: str | None = None) -> Quotes:
     """Read the quotes of one instrument from a ``ParquetDataCatalog``, and check them.
 
-    Where it has ``OrderBookDepth10``, these are the quotes, else its ``QuoteTick``.
+    Where it has ``OrderBookDepth10``, these are the quotes, else its ``QuoteTick``. Quotes that have the times and the
+    sizes of the catalog's trades, one each, are known to be implied by these.
 
     Parameters
     ----------
@@ -66,11 +68,27 @@ def load_catalog_quotes(path: Path, instrument_id: str | None = None) -> Quotes:
         "catalog": path,
     }
     if levels == 1:
-        return check(Quotes(**values))
+        quotes = check(Quotes(**values))
+        return replace(quotes, is_implied=_are_implied(quotes, path / "data/trade_tick" / folder.name))
     for name, of_levels in (("prices", priced), ("sizes", sized)):
         values[f"bid_{name}"] = np.column_stack(of_levels[:levels])
         values[f"ask_{name}"] = np.column_stack(of_levels[levels:])
     return check(Depth(**values))
+
+
+def _are_implied(quotes: Quotes, trades: Path) -> bool:
+    """Return whether quotes are those that `trading.instruments.instruments.implied` makes of a folder of trades."""
+    if (quotes.bid_size != quotes.ask_size).any() or not any(trades.glob("*.parquet")):
+        return False
+    table = read_catalog_files(quotes.source, trades, ["price"], "size")
+    if len(table.columns) != len(quotes) or table.size_precision != quotes.instrument.size_precision:
+        return False
+    (size,), _ = table.steps(["size"], table.size_precision)
+    own = (
+        (size, quotes.bid_size),
+        *((table.integers(name), getattr(quotes, name)) for name in ("ts_event", "ts_init")),
+    )
+    return all(np.array_equal(left, right) for left, right in own)
 
 
 def _folder(path: Path, instrument_id: str) -> Path | None:

@@ -56,6 +56,8 @@ class Quotes:
     """Line numbers in the file; None for quotes that are not from one."""
     catalog: Path | None = None
     """The NautilusTrader catalog they were read from, which may define the instrument; None for a file."""
+    is_implied: bool = False
+    """Whether trades imply them, see `market.trades.trades.implied_quotes`: they are not the venue's."""
 
     simulated = False
     """Quotes are not simulated."""

@@ -38,7 +38,8 @@ from nautilus_torchserve.trading.checks import BadSetting
 YEAR_HOURS = 365 * 24
 """Hours of the year that an annual rate is for."""
 BORROWED = (CryptoPerpetual, CurrencyPair, Equity, Cfd)
-"""Instruments that are borrowed to be sold short; a pair of coins is traded as a linear `CryptoPerpetual`."""
+"""Instruments that are borrowed to be sold short; a pair of coins that may be spot is a linear
+`CryptoPerpetual`."""
 _EXACT = Context(prec=50)
 Kind = Literal["funding", "borrow"]
 

@@ -16,6 +16,9 @@ _FILE = Path(__file__).with_name("contracts.toml")
 _MONTH = r"(?P<month>[FGHJKMNQUVXZ]\d{1,4})?(\.[A-Za-z]+(\.\d+)?|1!|=F)?"
 """Suffix of a future's root: a month, or a vendor's mark of a continuous contract."""
 
+SPOT = "-SPOT"
+"""Suffix of a spot pair at a venue that trades its perpetual as well."""
+
 
 @dataclass(frozen=True)
 class Contract:
@@ -83,6 +86,11 @@ def reads_no_names(venue: str) -> str:
     if code in table["equity_venues"]:
         return f"{venue} trades shares, whose currency the data do not say"
     return ""
+
+
+def is_spot(symbol: str, venue: str) -> bool:
+    """Return whether symbol or venue of a pair say that it is spot: ``BTCUSDT-SPOT``, as NautilusTrader has it."""
+    return symbol.upper().endswith(SPOT) or venue_code(venue) in _table()["spot_venues"]
 
 
 def _coin_contract(row: Mapping[str, Any], match: re.Match[str]) -> Contract:

@@ -22,7 +22,7 @@ from nautilus_trader.model.objects import Currency, Price, Quantity
 from nautilus_torchserve.market.trades import trades
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.trading.instruments.conform import PRICE_COLUMNS, MarketData, off_tick
-from nautilus_torchserve.trading.instruments.contract_table import Contract, reads_no_names
+from nautilus_torchserve.trading.instruments.contract_table import SPOT, Contract, is_spot, reads_no_names
 from nautilus_torchserve.trading.instruments.names import engine_id
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions, decimals
 from nautilus_torchserve.trading.instruments.symbols import COINS, FIAT, Pair, named_pair, read_pair
@@ -35,6 +35,7 @@ NEVER_NS = 2**62
 """Expiry of a future whose symbol does not name it."""
 DECIMALS = "the decimals of the data"
 NOT_GIVEN = "assumed, as nothing says otherwise"
+ASSUMED = "the symbol; a perpetual is assumed, as neither symbol nor venue says that it is spot"
 REMEDY = "--instrument-definition (NautilusTrader's JSON, a catalog, or a contract of the table) says what it is"
 
 
@@ -93,10 +94,11 @@ def of_options(instrument: trades.Instrument, options: InstrumentOptions) -> Dra
     terms_given = options.multiplier is not None or options.inverse
     if unread.startswith("sizes") and not terms_given:
         raise BadData(f"{name}: expected a known contract, as {unread}; {REMEDY}, or --multiplier and --inverse do")
+    named = symbol.upper().removesuffix(SPOT)
     if options.currency is None:
-        pair = None if unread and not terms_given else read_pair(symbol, instrument.venue)
+        pair = None if unread and not terms_given else read_pair(named, instrument.venue)
     else:
-        pair = _quoted_in(symbol.upper(), options.currency)
+        pair = _quoted_in(named, options.currency)
     origins = {
         **all_from(NOT_GIVEN),
         "type": "the symbol" if pair else "the options",
@@ -105,7 +107,11 @@ def of_options(instrument: trades.Instrument, options: InstrumentOptions) -> Dra
         "currency": "the symbol" if options.currency is None else "--currency",
     }
     if pair is not None:
-        return Draft(pair_instrument(instrument, pair, options.inverse), origins)
+        spot = is_spot(symbol, instrument.venue) and not terms_given
+        draft = pair_instrument(instrument, pair, options.inverse, spot)
+        if isinstance(draft, CryptoPerpetual) and not terms_given:
+            origins["type"] = ASSUMED
+        return Draft(draft, origins)
     if options.inverse:
         raise BadData(f"{name}: expected a pair like BTCUSD for --inverse, got {symbol!r}; {REMEDY}")
     if options.currency is None:
@@ -114,11 +120,11 @@ def of_options(instrument: trades.Instrument, options: InstrumentOptions) -> Dra
     return Draft(_security(instrument, options.currency, options), origins)
 
 
-def pair_instrument(instrument: trades.Instrument, pair: Pair, inverse: bool = False) -> Instrument:
-    """Return a pair that can be sold short without margin; of states' currencies a `CurrencyPair`."""
+def pair_instrument(instrument: trades.Instrument, pair: Pair, inverse: bool = False, spot: bool = False) -> Instrument:
+    """Return a pair that can be sold short without margin; spot and states' currencies are a `CurrencyPair`."""
     common = _common(instrument, _data_tick(instrument), _data_lot(instrument))
     base, quote = Currency.from_str(pair.base), Currency.from_str(pair.quote)
-    if {pair.base, pair.quote} <= FIAT and not inverse:
+    if spot or ({pair.base, pair.quote} <= FIAT and not inverse):
         return CurrencyPair(base_currency=base, quote_currency=quote, **common)
     return CryptoPerpetual(
         base_currency=base,

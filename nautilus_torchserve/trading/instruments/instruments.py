@@ -107,6 +107,7 @@ def implied(trades: Trades, tick: int = 1) -> Quotes:
         ask_price=ask,
         bid_size=trades.size,
         ask_size=trades.size,
+        is_implied=True,
     )
 
 
@@ -188,7 +189,8 @@ def write_catalog(trades: Trades, instrument: NautilusInstrument, folder: Path, 
     Parameters
     ----------
     quotes : Quotes, optional
-        The venue's; None: those that the trades imply.
+        The venue's; None: those that the trades imply, which are recognised as such when the catalog is read
+        (`Quotes.is_implied`).
     """
     catalog = ParquetDataCatalog(folder)
     catalog.write_data([instrument])

@@ -90,7 +90,7 @@ def test_quotes_of_something_else_are_refused(market: Trades, change: dict, mess
         within_quotes(market, replace(quotes_around(market, 0, 3), **change))
 
 
-def test_a_catalogs_quotes_are_those_of_its_trades(market: Trades, tmp_path: Path) -> None:
+def test_a_catalogs_quotes_are_the_venues_unless_its_trades_imply_them(market: Trades, tmp_path: Path) -> None:
     trades = market.between(0, 50)
     quotes = quotes_around(trades)
     write_catalog(trades, perpetual(trades.instrument), tmp_path, quotes)
@@ -101,6 +101,10 @@ def test_a_catalogs_quotes_are_those_of_its_trades(market: Trades, tmp_path: Pat
     for name in ("ts_event", "ts_init", "bid_price", "ask_price", "bid_size", "ask_size"):
         np.testing.assert_array_equal(getattr(loaded.quotes, name), getattr(quotes, name))
     assert with_quotes(trades, None) is trades
+    write_catalog(trades, perpetual(trades.instrument), tmp_path / "implied")
+    of_trades = with_quotes(load(tmp_path / "implied", 0, 1), None)
+    assert isinstance(of_trades, Trades)
+    assert any("its quotes are implied by its trades" in note for note in of_trades.notes)
     with pytest.raises(BadData, match=r"expected a NautilusTrader catalog with quotes of ETHUSD.SIM, got none"):
         with_quotes(replace(trades, instrument=Instrument("ETHUSD", "SIM", 2, 3), simulated=False), tmp_path)
     with pytest.raises(BadData, match=r"expected quotes of recorded trades .* got simulated"):

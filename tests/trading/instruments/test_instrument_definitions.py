@@ -108,7 +108,11 @@ def test_every_contract_of_the_table_can_be_traded(name: str) -> None:
         ("BTCUSDT-PERP", "BINANCE", ("CryptoPerpetual, linear", "0.1", "1", "quoted in USDT, settled in USDT")),
         ("BTCUSDT_240628", "BINANCE", ("CryptoFuture, linear", "0.1", "1", "quoted in USDT, settled in USDT")),
         ("BTCUSDT", "BYBIT", ("CryptoPerpetual, linear", "0.1", "1", "quoted in USDT, settled in USDT")),
-        ("BTC-USD", "COINBASE", ("CryptoPerpetual, linear", "0.1", "1", "quoted in USD, settled in USD")),
+        ("BTC-USD", "COINBASE", ("CurrencyPair, linear", "0.1", "1", "quoted in USD, settled in USD")),
+        ("XBT/EUR", "KRAKEN", ("CurrencyPair, linear", "0.1", "1", "quoted in EUR, settled in EUR")),
+        ("BTC-USDT", "OKX", ("CurrencyPair, linear", "0.1", "1", "quoted in USDT, settled in USDT")),
+        ("BTCUSDT", "bybit-spot", ("CurrencyPair, linear", "0.1", "1", "quoted in USDT, settled in USDT")),
+        ("BTCUSDT-SPOT", "BYBIT", ("CurrencyPair, linear", "0.1", "1", "quoted in USDT, settled in USDT")),
         ("EURUSD", "IDEALPRO", ("CurrencyPair, linear", "0.1", "1", "quoted in USD, settled in USD")),
         ("ESM4", "CME", ("FuturesContract, linear", "0.25", "50", "quoted in USD, settled in USD")),
         ("NQ.c.0", "GLBX", ("FuturesContract, linear", "0.25", "20", "quoted in USD, settled in USD")),
@@ -117,8 +121,10 @@ def test_every_contract_of_the_table_can_be_traded(name: str) -> None:
 def test_contracts_are_derived_from_symbols_as_venues_publish_them(
     symbol: str, venue: str, expected_values: tuple[str, ...]
 ) -> None:
-    values = resolve(trades_at(["100", "100.5", "99"], symbol, venue), NOTHING).values()
+    definition = resolve(trades_at(["100", "100.5", "99"], symbol, venue), NOTHING)
 
+    values, is_assumed = definition.values(), "a perpetual is assumed" in definition.origins["type"]
+    assert is_assumed == ((symbol, venue) == ("BTCUSDT", "BYBIT"))  # spot or perpetual: nothing says
     assert (values["type"], values["tick_size"], values["multiplier"], values["currency"]) == expected_values
 
 
@@ -208,7 +214,7 @@ def test_every_property_names_its_source() -> None:
     definition = resolve(trades_at(["1.5"]), options(margin="0.1"), fee_bps=2.0)
 
     assert {name: field["from"] for name, field in definition.as_dict().items() if name != "engine_id"} == {
-        "type": "the symbol",
+        "type": "the symbol; a perpetual is assumed, as neither symbol nor venue says that it is spot",
         "tick_size": "the decimals of the data",
         "lot_size": "the decimals of the data",
         "multiplier": "assumed, as nothing says otherwise",

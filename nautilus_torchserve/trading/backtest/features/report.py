@@ -47,9 +47,10 @@ def _quotes(settings: FeatureBacktestSettings, result: InstrumentResult[Any]) ->
                 "each side. A market order fills at once, level by level, each a tick worse, and what exceeds the last "
                 "one two ticks worse than that: the book is whole again at the next quote."
             )
+        implied = ", which are implied by its trades and not the venue's" if quotes.is_implied else ""
         return (
-            f"Bid and ask are those of {len(quotes):,} quotes of {quotes.source}. A market order fills at once, one "
-            "tick worse, what exceeds the quoted size two ticks worse: there is no impact."
+            f"Bid and ask are those of {len(quotes):,} quotes of {quotes.source}{implied}. A market order fills at "
+            "once, one tick worse, what exceeds the quoted size two ticks worse: there is no impact."
         )
     if isinstance(result.data, Bars):
         return f"Bars hold no quotes: bid and ask are assumed {settings.spread_bps:g} bps apart, with any size."

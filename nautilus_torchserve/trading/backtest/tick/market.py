@@ -32,6 +32,9 @@ from nautilus_torchserve.wire.errors import SchemaMismatch
 CLASSES = ("buy", "sell", "hold")
 """Outputs of a tick model, in the order of `market.trades.labels`."""
 
+IMPLIED = "its quotes are implied by its trades, whose times and sizes they have: they are not the venue's."
+"""Note on a catalog."""
+
 
 @dataclass(frozen=True)
 class TradesAndQuotes:
@@ -44,7 +47,7 @@ class TradesAndQuotes:
 
 
 def with_quotes(trades: Trades, path: Path | None) -> Trades | TradesAndQuotes:
-    """Return trades with the venue's quotes, or alone where there are none.
+    """Return trades with the venue's quotes, or alone where there are none but those that the trades imply.
 
     Parameters
     ----------
@@ -65,6 +68,8 @@ def with_quotes(trades: Trades, path: Path | None) -> Trades | TradesAndQuotes:
         raise BadData(f"{path}: expected quotes of recorded trades (--data), got simulated trades")
     is_catalog = (path / "data/quote_tick").is_dir()
     quotes = load_catalog_quotes(path, name) if is_catalog else load_quotes(path, name, trades.read)
+    if quotes.is_implied:
+        return replace(trades, notes=(*trades.notes, f"{quotes.source}: {IMPLIED}"))
     return TradesAndQuotes(within_quotes(trades, quotes), quotes)
 
 
