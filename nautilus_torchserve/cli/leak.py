@@ -6,7 +6,7 @@ from typing import Annotated
 from nautilus_torchserve.cli.app import App, echo, print_json
 from nautilus_torchserve.cli.backtest_options import BarSources, InstrumentFlags
 from nautilus_torchserve.cli.options import Json, seed_option
-from nautilus_torchserve.cli.own_model import EventCount, Spec, load_market
+from nautilus_torchserve.cli.own_model import CustomCatalogs, EventCount, Spec, load_market
 from nautilus_torchserve.trading.features.leak import find_leaks
 from nautilus_torchserve.user_error import UserError
 
@@ -22,6 +22,7 @@ def main(
     spec: Spec,
     sources: BarSources,
     instruments: InstrumentFlags,
+    custom: CustomCatalogs = None,
     events: EventCount = 60_000,
     seed: Annotated[int, seed_option("the simulation")] = 1,
     as_json: Json = False,
@@ -30,7 +31,8 @@ def main(
 
     Features are those of the first of --data. Exit status 1 where a value differs, with its row and column.
     """
-    report = find_leaks(spec, load_market(spec, sources, events, seed), options=instruments.options())
+    data = load_market(spec, sources, events, seed, custom=custom or ())
+    report = find_leaks(spec, data, options=instruments.options())
     if as_json:
         print_json(asdict(report))
     else:

@@ -19,12 +19,17 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.bars.types import parse_interval
-from nautilus_torchserve.trading.features.subscription import external_interval, source_kinds
+from nautilus_torchserve.trading.features.custom_data import CustomSeries, load_custom
+from nautilus_torchserve.trading.features.subscription import custom_classes, external_interval, source_kinds
 
 Spec = Annotated[str, typer.Argument(help="Spec: package.module:NAME, or its file in model_defs/.")]
 QuoteFiles = Annotated[
     list[Path] | None,
     typer.Option("--quotes", help="Quotes: files, in the order of --data; repeatable; default: implied."),
+]
+CustomCatalogs = Annotated[
+    list[Path] | None,
+    typer.Option("--custom", help="Catalog of custom data; repeatable; default: those of --data."),
 ]
 EventCount = Annotated[int, typer.Option("--events", min=1, help="Events to simulate.")]
 
@@ -62,14 +67,21 @@ def parse_setting(text: str) -> tuple[str, Any]:
 
 
 def load_market(
-    spec: str, sources: BarSources, events: int, seed: int, quotes: Sequence[Path] = ()
-) -> list[Trades | Bars | Quotes]:
+    spec: str,
+    sources: BarSources,
+    events: int,
+    seed: int,
+    quotes: Sequence[Path] = (),
+    custom: Sequence[Path] = (),
+) -> list[Trades | Bars | Quotes | CustomSeries]:
     """Load the data that a spec's features are computed from, or simulate them, and print what was assumed.
 
     Parameters
     ----------
     quotes : sequence of Path
         Quotes beside the trades or bars, in the order of the instruments.
+    custom : sequence of Path
+        Catalogs of custom data; none: those of the market data.
     """
     features = spec_of(spec).features
     kinds, interval, read = source_kinds(features), external_interval(features), sources.files.read(sources.stamp)
@@ -79,7 +91,7 @@ def load_market(
         if "bars" in kinds and interval is not None:
             read = sources.files.read(sources.stamp, sources.price_type)
             loaded.append(load_bars(path, events, seed, name, sources.bar or parse_interval(interval), read))
-        elif kinds <= {"quotes", "depth"}:
+        elif kinds and kinds <= {"quotes", "depth"}:
             if path is None:
                 needed = " and ".join(sorted(kinds))
                 raise typer.BadParameter(f"expected {needed}, which {spec} takes, got none: they are not simulated")
@@ -92,4 +104,14 @@ def load_market(
     for data in loaded:
         for note in data.notes if isinstance(data, Quotes) else reading_notes(data):
             echo(note)
-    return loaded
+    return [*loaded, *_load_custom(spec, custom or [data.catalog for data in loaded if data.catalog is not None])]
+
+
+def _load_custom(spec: str, catalogs: Sequence[Path]) -> list[CustomSeries]:
+    classes = custom_classes(spec_of(spec).features)
+    if classes and not catalogs:
+        names = " and ".join(data_class.__name__ for data_class in classes)
+        raise typer.BadParameter(
+            f"expected data of {names}, which {spec} takes, got none: name their catalog by --custom"
+        )
+    return [load_custom(catalogs, data_class) for data_class in classes]

@@ -35,13 +35,14 @@ from nautilus_torchserve.trading.backtest.prepared import PreparedRun, RequestSt
 from nautilus_torchserve.trading.backtest.results import BacktestResult, Recorder, collect
 from nautilus_torchserve.trading.backtest.settings import RunSettings, challengers_metadata, served_metadata
 from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes
+from nautilus_torchserve.trading.features.custom_data import CustomSeries
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.conform import check_ticks
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
 
-Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars | Quotes]
+Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars | Quotes | CustomSeries]
 """Input data of a backtest, by the kind of its model."""
 
 

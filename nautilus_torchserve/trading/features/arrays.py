@@ -18,9 +18,10 @@ from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, ModelSpec
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.bars.actor import exact
+from nautilus_torchserve.trading.features.custom_data import CustomSeries, split_custom
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import Stream, event_streams, merge
+from nautilus_torchserve.trading.features.stream import Stream, custom_stream, event_streams, merge
 from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscription_of
 from nautilus_torchserve.trading.instruments.conform import conform
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
@@ -72,11 +73,14 @@ class MarketData:
     """The data, each of one instrument."""
     instruments: tuple[Instrument, ...]
     """Instrument of each of them."""
+    custom: tuple[CustomSeries, ...] = ()
+    """Custom data, none of it received after all market data."""
 
     def streams(self) -> list[Stream]:
         """Return the streams of all data."""
         pairs = zip(self.series, self.instruments, strict=True)
-        return [stream for data, instrument in pairs for stream in event_streams(data, instrument)]
+        streams = [stream for data, instrument in pairs for stream in event_streams(data, instrument)]
+        return [*streams, *map(custom_stream, self.custom)]
 
     def between(self, first_ns: int, last_ns: int) -> "MarketData":
         """Return what was received in a time, both ends included (Unix ns); instruments without any are left out."""
@@ -86,7 +90,8 @@ class MarketData:
             start, stop = np.searchsorted(times, first_ns), np.searchsorted(times, last_ns, side="right")
             if start < stop:
                 kept.append((data.between(int(start), int(stop)), instrument))
-        return MarketData(*zip(*kept, strict=True)) if kept else MarketData((), ())
+        custom = tuple(series.received_between(first_ns, last_ns) for series in self.custom)
+        return MarketData(tuple(data for data, _ in kept), tuple(instrument for _, instrument in kept), custom)
 
 
 def received(data: Trades | Bars | Quotes) -> NDArray[np.int64]:
@@ -94,17 +99,25 @@ def received(data: Trades | Bars | Quotes) -> NDArray[np.int64]:
     return data.ts_event if isinstance(data, Bars) else data.ts_init
 
 
-def load_market_data(data: Sequence[Trades | Bars | Quotes], options: InstrumentOptions = NO_OPTIONS) -> MarketData:
+def load_market_data(
+    data: Sequence[Trades | Bars | Quotes | CustomSeries], options: InstrumentOptions = NO_OPTIONS
+) -> MarketData:
     """Return market data as their instruments have them, as a backtest does.
+
+    Custom data received after the last market datum are left out: nothing could be traded on them.
 
     Raises
     ------
     BadData, BadSetting
         It is not known what was traded, or the data do not fit it.
     """
-    instruments = [definition.instrument for definition in resolve_all(data, options)]
-    series: list[Any] = [conform(item, instrument) for item, instrument in zip(data, instruments, strict=True)]  # type: ignore[type-var]
-    return MarketData(tuple(series), tuple(instruments))
+    of_market, custom = split_custom(data)
+    if not of_market:
+        raise BadData("expected market data of at least 1 instrument, got none")
+    instruments = [definition.instrument for definition in resolve_all(of_market, options)]
+    series: list[Any] = [conform(item, instrument) for item, instrument in zip(of_market, instruments, strict=True)]  # type: ignore[type-var]
+    last_ns = max(int(received(item)[-1]) for item in series)
+    return MarketData(tuple(series), tuple(instruments), tuple(item.received_between(0, last_ns) for item in custom))
 
 
 def feature_rows(features: FeatureSet, market: MarketData, instrument_id: InstrumentId, name: str) -> FeatureRows:
@@ -126,7 +139,7 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
     """
     about = InstrumentFeatures(features, instrument_id)
     about.windows = InputWindows(replace(load_schema(features), time_steps=None), 0)
-    check_subscriptions(about.subscriptions, market.series, name)
+    check_subscriptions(about.subscriptions, [*market.series, *market.custom], name)
     wanted = frozenset(about.subscriptions)
     bar_types = [item.bar_type for item in about.subscriptions if item.bar_type and item.is_internal]
     rows, places, prices = [], [], []
@@ -157,7 +170,7 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
 
 def feature_arrays(
     spec: ModelSpec | str,
-    data: Trades | Bars | Quotes | Sequence[Trades | Bars | Quotes],
+    data: Trades | Bars | Quotes | Sequence[Trades | Bars | Quotes | CustomSeries],
     instrument: str | None = None,
     options: InstrumentOptions = NO_OPTIONS,
 ) -> FeatureArrays:
@@ -171,9 +184,9 @@ def feature_arrays(
     ----------
     spec : ModelSpec or str
         The spec, or what `models.table.spec_of` finds it by.
-    data : Trades, Bars or Quotes, or a sequence of them
-        Of one or several instruments, such as `market.trades.load.load`, `market.bars.load.load_bars` and
-        `market.quotes.load.load_quotes` return.
+    data : Trades, Bars or Quotes, or a sequence of them and of CustomSeries
+        Of one or several instruments, such as `market.trades.load.load`, `market.bars.load.load_bars`,
+        `market.quotes.load.load_quotes` and `trading.features.custom_data.load_custom` return.
     instrument : str, optional
         The predicted instrument, ``BTCUSDT.BINANCE``; default: that of the first data.
     options : InstrumentOptions, optional

@@ -28,6 +28,7 @@ from nautilus_torchserve.trading.features.arrays import (
     feature_rows,
     load_market_data,
 )
+from nautilus_torchserve.trading.features.custom_data import CustomSeries
 from nautilus_torchserve.trading.features.instrument_features import FeaturesFailed, load_schema
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
 from nautilus_torchserve.trading.features.stream import merge
@@ -58,7 +59,7 @@ class LeakReport:
 
 def find_leaks(
     spec: ModelSpec | str,
-    data: Sequence[Trades | Bars | Quotes],
+    data: Sequence[Trades | Bars | Quotes | CustomSeries],
     instrument: str | None = None,
     options: InstrumentOptions = NO_OPTIONS,
 ) -> LeakReport:
@@ -68,7 +69,7 @@ def find_leaks(
     ----------
     spec : ModelSpec or str
         The spec, or what `models.table.spec_of` finds it by.
-    data : sequence of Trades, Bars or Quotes
+    data : sequence of Trades, Bars, Quotes or CustomSeries
         Of one or several instruments.
     instrument : str, optional
         The predicted instrument; default: that of the first data.
@@ -197,7 +198,7 @@ class _Check:
         """Return the rows of the vectorised form, given entry of `FeatureSet.data` -> its arrays."""
         path = self._features.vectorised
         assert path is not None
-        function: Callable[[Mapping[str, Trades | Bars | Quotes]], Any] = load_object(path)
+        function: Callable[[Mapping[str, Trades | Bars | Quotes | CustomSeries]], Any] = load_object(path)
         arrays = vectorised_arguments(self._features, market, self._instrument_id)
         try:
             rows = np.asarray(function(arrays), dtype=np.float32)
@@ -215,19 +216,19 @@ def _counts_events(subscription: Subscription) -> bool:
 
 def vectorised_arguments(
     features: FeatureSet, market: MarketData, instrument_id: InstrumentId
-) -> dict[str, Trades | Bars | Quotes]:
-    """Return entry of `FeatureSet.data` -> its arrays, as a vectorised form takes them.
+) -> dict[str, Trades | Bars | Quotes | CustomSeries]:
+    """Return entry of `FeatureSet.data` -> its arrays, or its custom data, as a vectorised form takes them.
 
     Raises
     ------
     BadSetting
         There are no arrays of such data.
     """
-    arguments: dict[str, Trades | Bars | Quotes] = {}
+    arguments: dict[str, Trades | Bars | Quotes | CustomSeries] = {}
     for text in features.data:
         subscription = parse_subscription(text, instrument_id)
         source = source_of(subscription)
-        series = next((data for data in market.series if source in held_data(data)), None)
+        series = next((data for data in (*market.series, *market.custom) if source in held_data(data)), None)
         if series is None:
             raise BadSetting(f"expected a vectorised form of trades, bars and quotes that are there, got one of {text}")
         arguments[text] = _closed_bars(subscription, market, series.source) if subscription.is_internal else series

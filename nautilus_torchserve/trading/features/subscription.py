@@ -14,6 +14,7 @@ from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, load_object
 from nautilus_torchserve.trading.bars.types import bar_type as external_bars
 from nautilus_torchserve.trading.checks import BadSetting
+from nautilus_torchserve.trading.features.custom_data import CustomSeries
 from nautilus_torchserve.trading.instruments.names import engine_id
 
 Kind = Literal["trades", "quotes", "depth", "bars", "custom"]
@@ -84,7 +85,7 @@ def subscriptions_of(features: FeatureSet, instrument_ids: Sequence[InstrumentId
 
 
 def check_subscriptions(
-    subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars | Quotes], spec: str
+    subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars | Quotes | CustomSeries], spec: str
 ) -> None:
     """Refuse data that do not hold what features are computed from.
 
@@ -109,8 +110,10 @@ def source_of(subscription: Subscription) -> Subscription:
     return Subscription(kind, bar_type.instrument_id)
 
 
-def held_data(data: Trades | Bars | Quotes) -> tuple[Subscription, ...]:
-    """Return what market data hold: depth has the quotes of its best level, too."""
+def held_data(data: Trades | Bars | Quotes | CustomSeries) -> tuple[Subscription, ...]:
+    """Return what data hold: depth has the quotes of its best level, too."""
+    if isinstance(data, CustomSeries):
+        return (Subscription("custom", data_class=data.data_class),)
     instrument_id = engine_id(data.instrument.symbol, data.instrument.venue)
     if isinstance(data, Bars):
         return (Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns)),)
@@ -123,7 +126,14 @@ def held_data(data: Trades | Bars | Quotes) -> tuple[Subscription, ...]:
 def source_kinds(features: FeatureSet) -> set[Kind]:
     """Return the kinds of data of a predicted instrument that a feature set needs; raises as `parse_subscription`."""
     subscriptions = (parse_subscription(text, _ANY) for text in features.data)
-    return {source.kind for source in map(source_of, subscriptions) if source.instrument_id == _ANY}
+    sources = [source_of(item) for item in subscriptions if item.instrument_id is not None]  # custom data have none
+    return {source.kind for source in sources if source.instrument_id == _ANY}
+
+
+def custom_classes(features: FeatureSet) -> list[type[Data]]:
+    """Return the classes of custom data that a feature set needs; raises as `parse_subscription`."""
+    subscriptions = (parse_subscription(text, _ANY) for text in features.data)
+    return [item.data_class for item in dict.fromkeys(subscriptions) if item.data_class is not None]
 
 
 def external_interval(features: FeatureSet) -> str | None:

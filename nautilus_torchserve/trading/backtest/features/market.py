@@ -10,7 +10,7 @@ from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.data import Bar, CustomData
+from nautilus_trader.model.data import Bar, CustomData, DataType
 from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
@@ -27,6 +27,7 @@ from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
 from nautilus_torchserve.trading.backtest.quoted import quotes_in_force, within_quotes
 from nautilus_torchserve.trading.bars.types import bar_type
+from nautilus_torchserve.trading.features.custom_data import CustomSeries, split_custom
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
 from nautilus_torchserve.trading.features.stream import Stream, event_streams, merge
 from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscriptions_of
@@ -49,26 +50,31 @@ class FeatureMarket(Market[Any]):
 
     def __init__(
         self,
-        source: Sequence[Trades | Bars | Quotes],
+        source: Sequence[Trades | Bars | Quotes | CustomSeries],
         parts: Sequence[InstrumentData[Any]],
         settings: FeatureBacktestSettings,
         metadata: ModelMetadata,
     ) -> None:
-        beside = _quotes_by_name(source)
+        of_market, custom = split_custom(source)
+        beside = _quotes_by_name(of_market)
         parts = [_with_quotes(part, beside.get(_name(part.data))) for part in parts]
         super().__init__(source, parts, settings, metadata)
         subscriptions = subscriptions_of(spec_of(settings.spec).features, [part.instrument.id for part in parts])
         held = [part.run for part in parts] + [part.quotes for part in parts if part.quotes is not None]
-        check_subscriptions(subscriptions, held, settings.spec)
+        check_subscriptions(subscriptions, [*held, *custom], settings.spec)
+        self._custom = custom
         self._internal = [item.bar_type for item in subscriptions if item.bar_type and item.is_internal]
 
     @classmethod
-    def events(cls, source: Sequence[Trades | Bars | Quotes]) -> list[Trades | Bars | Quotes]:
-        if not source:
+    def events(cls, source: Sequence[Trades | Bars | Quotes | CustomSeries]) -> list[Trades | Bars | Quotes]:
+        of_market, _ = split_custom(source)
+        if not of_market:
             raise BadData("expected data of at least 1 instrument, got none")
-        quotes = _quotes_by_name(source)
-        traded = {_name(data) for data in source if not isinstance(data, Quotes)}
-        return [_within(data, quotes) for data in source if not isinstance(data, Quotes) or _name(data) not in traded]
+        quotes = _quotes_by_name(of_market)
+        traded = {_name(data) for data in of_market if not isinstance(data, Quotes)}
+        return [
+            _within(data, quotes) for data in of_market if not isinstance(data, Quotes) or _name(data) not in traded
+        ]
 
     @classmethod
     def check_model(cls, metadata: ModelMetadata, events: Sequence[Trades | Bars | Quotes]) -> None:
@@ -108,7 +114,9 @@ class FeatureMarket(Market[Any]):
         quotes = [stream for pair in beside for stream in event_streams(*pair)]
         assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
         # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
-        streams = [*quotes, *events, *assumed]
+        last_ns = max(int(stream.ts_init[-1]) for stream in (*quotes, *events))
+        received = [series.received_between(0, last_ns) for series in self._custom]
+        streams = [*quotes, *events, *assumed, *(_published(series) for series in received if len(series))]
         engine.add_data_iterator("market", self._chunks(streams))
         spans = [stream.ts_init[[0, -1]].tolist() for stream in streams]
         engine.run(start=min(first for first, _ in spans), end=max(last for _, last in spans))
@@ -138,6 +146,14 @@ class FeatureMarket(Market[Any]):
     def hold_orders(self, engine: BacktestEngine) -> Mapping[InstrumentId, int]:
         closed = {part.instrument.id: breaks(part.run) for part in self.parts if isinstance(part.run, Bars)}
         return ClosedMarkets(engine, closed).held if closed else super().hold_orders(engine)
+
+
+def _published(series: CustomSeries) -> Stream:
+    """Return the stream of custom data, as the engine publishes them."""
+    data_type = DataType(series.data_class)
+    return Stream(
+        series.ts_init, lambda start, stop: [CustomData(data_type, datum) for datum in series.data[start:stop]]
+    )
 
 
 def _name(data: Trades | Bars | Quotes) -> str:
