@@ -28,7 +28,7 @@ Hierarchy, by package (only what derives from the two bases directly)::
         mlflow_store    TrackingFailed
         registry        RegistryRefused
         trading         OtherArchive, TimeReversed, ImpossibleFill, NoParity, FeaturesFailed,
-                        InputsDependOnPredictions, TradingHalted (status 3),
+                        StrategyFailed, InputsDependOnPredictions, TradingHalted (status 3),
                         RunFailed (status of the run: 1, 3, 4 or 5)
         audit           LogFailed, UnknownRun, UnknownOrder
         reporting       BadReport

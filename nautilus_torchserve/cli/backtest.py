@@ -10,7 +10,7 @@ from nautilus_torchserve.cli.backtest_options import BarRunOptions, BarSources, 
 from nautilus_torchserve.cli.data_options import BarCount, News, NewsDelay
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
 from nautilus_torchserve.cli.options import Model, duration, seed_option
-from nautilus_torchserve.cli.own_model import CustomCatalogs, EventCount, QuoteFiles, Spec, StrategyOptions, load_market
+from nautilus_torchserve.cli.own_model import CustomCatalog, EventCount, QuoteFiles, Spec, StrategyOptions, load_market
 from nautilus_torchserve.cli.sweep_console import latency_table, result_table
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
@@ -127,7 +127,7 @@ def own(
     strategy: StrategyOptions,
     run: RunOptions,
     quotes: QuoteFiles = None,
-    custom: CustomCatalogs = None,
+    custom: CustomCatalog = None,
     events: EventCount = 60_000,
     seed: Seed = 1,
     model: Annotated[str | None, typer.Option(help="Model (registered name); default: the spec's.")] = None,
@@ -135,7 +135,7 @@ def own(
     """A model of your own, as its spec says; the word may be left out: backtest model_defs.my_model:SPEC."""
     name = model or spec_of(spec).name
     settings = FeatureBacktestSettings(spec=spec, model=name, **strategy.settings(), **run.settings())
-    carry_out(run, settings, load_market(spec, sources, events, seed, quotes or (), custom or ()))
+    carry_out(run, settings, load_market(spec, sources, events, seed, quotes or (), custom))
 
 
 def carry_out(run: RunOptions, settings: RunSettings, data: Data) -> None:

@@ -57,5 +57,7 @@ AllowJumps = Annotated[
 Trades = Annotated[int, typer.Option(min=1, help="Trades to simulate.")]
 BarCount = Annotated[int, typer.Option(min=1, help="Bars to simulate.")]
 BarInterval = Annotated[int | None, bar_length(parse_interval)]
-News = Annotated[Path | None, typer.Option(help="Headlines: CSV or JSONL, beside --data; default: simulated.")]
+News = Annotated[
+    Path | None, typer.Option(help="Headlines beside --data: CSV, JSON, Parquet, folders, globs; default: simulated.")
+]
 NewsDelay = Annotated[int | None, duration("Publication to receipt; default: as --news says.", parse=parse_latency)]

@@ -16,7 +16,7 @@ from rich.text import Text
 from nautilus_torchserve.cli.app import App, print_json
 from nautilus_torchserve.cli.market_data import BarSource
 from nautilus_torchserve.cli.options import LOCAL, Json, RequireSignature, TokenFile, Url, Version, seed_option
-from nautilus_torchserve.features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, breaks_note, have_volume, window_ends, windows
 from nautilus_torchserve.market.bars.bars import PRICES, Bars
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.models.table import MODELS
@@ -231,6 +231,7 @@ def last_window(bars: Bars, metadata: ModelMetadata) -> NDArray[np.float32]:
     if not len(ends):
         raise BadData(
             f"{bars.source}: expected {lookback} bars with volume and without a break, got fewer among {len(bars)}"
+            f"{breaks_note(bars.ts_event, spec.max_gap_ns)}"
         )
     ohlcv = np.stack([*(bars.prices(name) for name in PRICES), bars.volumes()], axis=1)
     return windows(bar_columns(ohlcv, spec.indicators), ends[-1:])[0]

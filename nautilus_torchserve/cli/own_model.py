@@ -13,25 +13,30 @@ from nautilus_torchserve.cli.backtest_options import BarSources
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.checks import reading_notes
 from nautilus_torchserve.market.bars.load import load_bars
+from nautilus_torchserve.market.data_files import is_catalog
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.bars.types import parse_interval
-from nautilus_torchserve.trading.features.custom_data import CustomSeries, load_custom
-from nautilus_torchserve.trading.features.subscription import custom_classes, external_interval, source_kinds
+from nautilus_torchserve.trading.features.custom_events import CustomEvents, load_custom_events
+from nautilus_torchserve.trading.features.subscription import Events, custom_classes, external_interval, source_kinds
 
 Spec = Annotated[str, typer.Argument(help="Spec: package.module:NAME, or its file in model_defs/.")]
 QuoteFiles = Annotated[
     list[Path] | None,
     typer.Option("--quotes", help="Quotes: files, in the order of --data; repeatable; default: implied."),
 ]
-CustomCatalogs = Annotated[
-    list[Path] | None,
-    typer.Option("--custom", help="Catalog of custom data; repeatable; default: those of --data."),
+CustomCatalog = Annotated[
+    Path | None,
+    typer.Option("--custom", help="Catalog with the custom data that SPEC names; default: that of --data."),
 ]
 EventCount = Annotated[int, typer.Option("--events", min=1, help="Events to simulate.")]
+
+
+_PYTHON = {"True": True, "False": False, "None": None}
+"""What JSON writes otherwise."""
 
 
 @dataclass(frozen=True)
@@ -60,28 +65,26 @@ def parse_setting(text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
         raise typer.BadParameter(f"expected FIELD=VALUE, got {text!r}", param_hint="--set")
+    field = name.strip().replace("-", "_")
+    if value in _PYTHON:
+        return field, _PYTHON[value]
     try:
-        return name.strip().replace("-", "_"), json.loads(value)
+        return field, json.loads(value)
     except ValueError:
-        return name.strip().replace("-", "_"), value
+        return field, value
 
 
 def load_market(
-    spec: str,
-    sources: BarSources,
-    events: int,
-    seed: int,
-    quotes: Sequence[Path] = (),
-    custom: Sequence[Path] = (),
-) -> list[Trades | Bars | Quotes | CustomSeries]:
+    spec: str, sources: BarSources, events: int, seed: int, quotes: Sequence[Path] = (), custom: Path | None = None
+) -> list[Events]:
     """Load the data that a spec's features are computed from, or simulate them, and print what was assumed.
 
     Parameters
     ----------
     quotes : sequence of Path
         Quotes beside the trades or bars, in the order of the instruments.
-    custom : sequence of Path
-        Catalogs of custom data; none: those of the market data.
+    custom : Path, optional
+        Catalog of the data of one's own classes; default: that of ``--data``.
     """
     features = spec_of(spec).features
     kinds, interval, read = source_kinds(features), external_interval(features), sources.files.read(sources.stamp)
@@ -104,14 +107,16 @@ def load_market(
     for data in loaded:
         for note in data.notes if isinstance(data, Quotes) else reading_notes(data):
             echo(note)
-    return [*loaded, *_load_custom(spec, custom or [data.catalog for data in loaded if data.catalog is not None])]
+    return [*loaded, *_custom_events(spec, custom, [path for path, _ in pairs])]
 
 
-def _load_custom(spec: str, catalogs: Sequence[Path]) -> list[CustomSeries]:
+def _custom_events(spec: str, custom: Path | None, paths: Sequence[Path | None]) -> list[CustomEvents]:
+    """Load the data of one's own classes that a spec names."""
     classes = custom_classes(spec_of(spec).features)
+    catalogs = [custom] if custom else [path for path in dict.fromkeys(paths) if path is not None and is_catalog(path)]
     if classes and not catalogs:
-        names = " and ".join(data_class.__name__ for data_class in classes)
+        named = ", ".join(data_class.__name__ for data_class in classes)
         raise typer.BadParameter(
-            f"expected data of {names}, which {spec} takes, got none: name their catalog by --custom"
+            f"expected --custom, a NautilusTrader catalog with {named}, which {spec} takes, got none"
         )
-    return [load_custom(catalogs, data_class) for data_class in classes]
+    return [load_custom_events(data_class, *catalogs) for data_class in classes]

@@ -14,7 +14,7 @@ from nautilus_torchserve.cli.backtest_options import BarSources, EngineOptions, 
 from nautilus_torchserve.cli.data_options import BarCount
 from nautilus_torchserve.cli.data_options import Trades as TradeCount
 from nautilus_torchserve.cli.options import Json, Model, Report, seed_option
-from nautilus_torchserve.cli.own_model import CustomCatalogs, EventCount, Spec, load_market
+from nautilus_torchserve.cli.own_model import CustomCatalog, EventCount, Spec, load_market
 from nautilus_torchserve.cli.sweep_console import show
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.backtest.bars.settings import BarBacktestSettings
@@ -79,7 +79,7 @@ def own(
     options: SweepOptions,
     sources: BarSources,
     strategy: Annotated[str | None, typer.Option(help="Strategy: my_strategies:Name; default: the spec's.")] = None,
-    custom: CustomCatalogs = None,
+    custom: CustomCatalog = None,
     events: EventCount = 60_000,
     model: Annotated[str | None, typer.Option(help="Model (registered name); default: the spec's.")] = None,
 ) -> None:
@@ -88,7 +88,7 @@ def own(
     settings = FeatureBacktestSettings(
         spec=spec, model=name, mode="prefetch", strategy_path=strategy, **options.engine.settings()
     )
-    carry_out(options, settings, lambda: load_market(spec, sources, events, options.seed, custom=custom or ()))
+    carry_out(options, settings, lambda: load_market(spec, sources, events, options.seed, custom=custom))
 
 
 def carry_out(options: SweepOptions, settings: RunSettings, load: Callable[[], Data]) -> None:

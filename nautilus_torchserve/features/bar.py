@@ -112,6 +112,18 @@ def window_ends(ts_event: NDArray[np.int64], max_gap_ns: int, lookback: int) -> 
     return np.flatnonzero(since >= lookback - 1)
 
 
+def breaks_note(ts_event: NDArray[np.int64], max_gap_ns: int) -> str:
+    """Return a clause on the breaks that keep windows from being whole, with the remedy; none without breaks."""
+    gaps_ns = np.diff(ts_event)
+    breaks = gaps_ns[gaps_ns > max_gap_ns]
+    if not len(breaks):
+        return ""
+    return (
+        f"; bars more than {max_gap_ns / 1e9:g} s apart begin a new window, and {len(breaks):,} are, by up to "
+        f"{breaks.max() / 1e9:g} s: `train price --max-gap` admits breaks within a window, --bar longer bars"
+    )
+
+
 def have_volume(
     volume: NDArray[np.floating], ends: NDArray[np.int64], time_steps: int = TIME_STEPS
 ) -> NDArray[np.bool_]:

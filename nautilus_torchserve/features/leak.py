@@ -12,11 +12,11 @@ class Leak:
     """The first value of a feature that is not what it would be without knowledge of the future, or of the past."""
 
     check: str
-    """What was compared: ``future``, ``start``, ``vectorised`` or ``repeat``."""
+    """What was compared: ``future``, ``start``, ``vectorised``, ``repeat``, ``process`` or ``outside``."""
     reason: str
     """What the difference means, in a sentence."""
-    row: int
-    """Number of the row among all, from 0."""
+    row: int | None
+    """Number of the row among all, from 0; None for a read outside of the data."""
     ts_ns: int | None
     """Time of the datum that the row came with, Unix ns; None where the vectorised form alone is known."""
     column: str
@@ -29,6 +29,8 @@ class Leak:
     @property
     def sentence(self) -> str:
         """The finding in one sentence."""
+        if self.row is None:
+            return self.reason
         when = "" if self.ts_ns is None else f" ({np.datetime64(self.ts_ns, 'ns')} UTC)"
         if not self.column:
             return f"{self.reason}: row {self.row}{when} is there in one of them only"

@@ -16,7 +16,7 @@ class StreamingFeatures(Protocol):
     `InstrumentId`: first the predicted one, then those that its `FeatureSet.data` name.
 
     A row may depend on the data that it was given so far, and on nothing else: not on a file, on the clock, or on
-    another object's state. `nautilus-torchserve leak` proves that.
+    another object's state. `nautilus-torchserve leak` checks that.
     """
 
     def update(self, data: Any) -> Sequence[float] | NDArray | None:
@@ -32,6 +32,10 @@ class StreamingFeatures(Protocol):
         sequence of float or None
             In the order of the schema's columns; one time step, where its rows have several.
         """
+
+
+_NUMBERS = "biufO"
+"""Kinds of NumPy's types that are numbers, or objects that may be, such as decimals."""
 
 
 class BadRow(ValueError):
@@ -72,11 +76,14 @@ class InputWindows:
             It has another number of columns, or a value that is not finite, or is no sequence of numbers.
         """
         try:
-            row = np.array(values, dtype=np.float32)
-        except (TypeError, ValueError):
+            array = np.asarray(values)
+            row = array.astype(np.float32) if array.dtype.kind in _NUMBERS else None
+        except Exception:  # whatever the conversion of an object of another library raises
+            row = None
+        if row is None:
             raise BadRow(
                 f"row {self.rows}: expected {len(self.names)} numbers ({', '.join(self.names)}), got {values!r:.60}"
-            ) from None
+            )
         if row.shape != (len(self.names),):
             raise BadRow(
                 f"row {self.rows}: expected {len(self.names)} values ({', '.join(self.names)}), "

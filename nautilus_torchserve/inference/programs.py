@@ -56,7 +56,8 @@ class Program(nn.Module):
 
     def find_batch(self, rows: torch.Tensor) -> None:
         """Find the batch size of a program that computes a single one and does not declare it, as TorchScript may."""
-        if self.batches != (1, math.inf) or self._computes(rows[:_USUAL_BATCH]):
+        fewest, most = self.batches
+        if fewest > 1 or most < math.inf or self._computes(rows[:_USUAL_BATCH]):
             return
         for size in range(1, len(rows) + 1):
             if self._computes(rows[:size]):
@@ -132,7 +133,7 @@ def _load_onnx(path: Path, device: torch.device) -> Program:
     outputs = [output.name for output in session.get_outputs() if output.type != "tensor(string)"]
     if not outputs:
         raise BadArchive(f"{path}: expected numbers as outputs, got texts alone: export scores or probabilities, too")
-    named_outputs = namedtuple("Outputs", outputs, rename=True)  # names that are no identifiers become _0, _1
+    named_outputs = namedtuple("Outputs", outputs, rename=True)  # type: ignore[misc]  # no identifiers become _0, _1
 
     def run(rows: torch.Tensor) -> Any:
         values = session.run(outputs, {name: rows.to("cpu", dtype).numpy()})

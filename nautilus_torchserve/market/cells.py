@@ -1,5 +1,5 @@
-"""The cells of a market data file as text, whatever the columns mean: CSV in any dialect, JSON, Parquet, Feather
-and DBN.
+"""The cells of a market data file as text, whatever the columns mean: CSV in any dialect, JSON, Parquet, Feather,
+DBN and bi5.
 """
 
 import io
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from nautilus_torchserve.market.bad_data import BadData
+from nautilus_torchserve.market.bi5 import HEADER, read_bi5
 from nautilus_torchserve.market.csv_dialect import detect_dialect
 from nautilus_torchserve.market.data_files import CsvRecords, DataFile, FileRows
 from nautilus_torchserve.market.dbn import MAGIC, dbn_to_csv
@@ -71,13 +72,16 @@ def read_cells(file: DataFile, what: str) -> FileCells:
     if other := NO_DATA.match(content):
         got = other[0].decode(errors="replace").strip()
         raise BadData(f"{file.name}: expected market data, got {got!r}, the start of a file of another kind; {REMEDY}")
-    if content.startswith(MAGIC):
+    if file.suffix == ".bi5":
+        ticks = pd.DataFrame(read_bi5(file.name, file.full_path, content), columns=range(len(HEADER)), dtype=object)
+        cells = FileCells(file.name, ticks, HEADER, None, ",")
+    elif content.startswith(MAGIC):
         cells = replace(_csv(file, dbn_to_csv(file.name, content)), rows=None)
     elif content.lstrip(JSON_PADDING)[:1] in (b"[", b"{"):
         header, rows = read_json_rows(file.name, content)
         cells = FileCells(file.name, pd.DataFrame(rows, dtype=object), header, None, ",")
-    elif file.suffix in COLUMNAR or content.startswith((PARQUET, ARROW, ARROW_STREAM)):
-        cells = _columnar(file, content)
+    elif is_columnar(file, content):
+        cells = read_columnar(file, content)
     else:
         cells = _csv(file, content)
     if cells.frame.empty:
@@ -178,7 +182,19 @@ def _long_format(wide: pd.DataFrame, head: list[list[str]]) -> tuple[list[str], 
     return [head[2][0], *fields, "Ticker"], pd.concat(blocks), np.concatenate(positions)
 
 
-def _columnar(file: DataFile, content: bytes) -> FileCells:
+def is_columnar(file: DataFile, content: bytes) -> bool:
+    """Return whether a file is Parquet, Feather or Arrow, by its content or its name."""
+    return file.suffix in COLUMNAR or content.startswith((PARQUET, ARROW, ARROW_STREAM))
+
+
+def read_columnar(file: DataFile, content: bytes) -> FileCells:
+    """Read a file of columns of typed values, each value as the shortest text that has it exactly.
+
+    Raises
+    ------
+    BadData
+        It is unreadable.
+    """
     try:
         from pyarrow import ArrowException, feather, ipc, parquet  # a dependency of NautilusTrader, not of ours
     except ImportError:

@@ -25,6 +25,10 @@ BYTE_ORDER_MARKS = (
     (b"\xfe\xff", "utf-16"),
 )
 
+UTF_8 = re.compile(rb"[\xc3-\xdf][\x80-\xbf]|[\xe1-\xef][\x80-\xbf]{2}|[\xf1-\xf4][\x80-\xbf]{3}")
+"""A character that UTF-8 writes in several bytes."""
+NOT_ASCII = re.compile(rb"[\x80-\xff]")
+
 
 @dataclass(frozen=True)
 class CsvDialect:
@@ -118,7 +122,10 @@ def detect_encoding(name: str, content: bytes) -> str:
     encoding = next((encoding for mark, encoding in BYTE_ORDER_MARKS if content.startswith(mark)), None)
     if encoding is None and b"\0" in content:
         raise BadData(f"{name}: expected a text file or Parquet, got binary data (or UTF-16 without byte order mark)")
+    is_mixed = False
     for candidate in [encoding] if encoding else ["utf-8", "cp1252"]:
+        if candidate == "cp1252" and (is_mixed := _is_mostly_utf_8(content)):
+            break
         try:
             content.decode(candidate)
             return candidate
@@ -127,7 +134,14 @@ def detect_encoding(name: str, content: bytes) -> str:
             invalid = content[error.start : error.end]
     raise BadData(
         f"{name}: line {line}: expected text in {encoding or 'UTF-8 or Windows-1252'}, got the bytes {invalid!r}"
+        + (" in a file that is UTF-8 elsewhere; download it again, or write all of it in UTF-8" if is_mixed else "")
     )
+
+
+def _is_mostly_utf_8(content: bytes) -> bool:
+    """Return whether characters of UTF-8 are at least as many as other bytes that are not ASCII."""
+    others, characters = UTF_8.subn(b"", content)
+    return characters > 0 and characters >= len(NOT_ASCII.findall(others))
 
 
 def _regularity(lines: list[str], delimiter: str) -> tuple[float, bool, int]:

@@ -29,10 +29,13 @@ SUFFIXES = (
     ".arrows",
     ".ipc",
     ".dbn",
+    ".bi5",
     ".jsonl",
     ".ndjson",
 )
 """Files of a folder or an archive that are read; each may be compressed, too."""
+EMPTY = (".bi5",)
+"""Suffixes of files that are left out of several if they are empty: an hour without ticks."""
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 """Suffixes of compressed files."""
 
@@ -48,6 +51,7 @@ _DECOMPRESSION: dict[bytes, Callable[[bytes], bytes]] = {
     b"\x28\xb5\x2f\xfd": _decompress_zstd,
     b"BZh": bz2.decompress,
     b"\xfd7zXZ\x00": lzma.decompress,
+    b"\x5d\x00\x00": lzma.decompress,
 }
 """First bytes of compressed content, however the file is named -> function that decompresses it."""
 _UNREADABLE = (
@@ -78,6 +82,11 @@ class DataFile:
         """Last suffix of its name in lower case, compression aside."""
         name = PurePosixPath(self.member or self.path.name)
         return PurePosixPath(name.stem if name.suffix.lower() in COMPRESSED else name).suffix.lower()
+
+    @property
+    def full_path(self) -> str:
+        """Its path and, in an archive, that of the member, with ``/``."""
+        return "/".join([self.path.absolute().as_posix(), *([self.member] if self.member else [])])
 
     def read(self) -> bytes:
         """Return its bytes, decompressed.
@@ -116,6 +125,8 @@ def data_files(data: Path) -> list[DataFile]:
     else:
         names = glob.glob(str(data), recursive=True)  # noqa: PTH207, that of pathlib yields hidden files, too
         paths = [path for path in map(Path, sorted(names)) if path.is_file()]
+    if paths != [data]:
+        paths = [path for path in paths if path.suffix.lower() not in EMPTY or path.stat().st_size]
     return [file for path in paths for file in _members(path)]
 
 
@@ -139,10 +150,8 @@ def require_files(data: Path, what: str) -> list[DataFile]:
             got = "neither a file nor a folder"
         else:
             got = "a pattern that no file matches" if glob.has_magic(str(data)) else "a path that does not exist"
-        raise BadData(
-            f"{data}: expected a file of {what}, a folder with such files, or a NautilusTrader catalog with {what}, "
-            f"got {got}"
-        )
+        catalog = "" if what == "headlines" else f", or a NautilusTrader catalog with {what}"
+        raise BadData(f"{data}: expected a file of {what}, a folder with such files{catalog}, got {got}")
     return files
 
 

@@ -37,6 +37,8 @@ def to_iso(texts: pd.Series, order: str | None, refuse: Callable[[int, str, str]
     refuse : callable
         Given row, expectation and remedy, makes the error for a date that could be two, or contradicts others.
     """
+    if texts.str[10:11].eq("D").any():  # BitMEX has it where ISO 8601 has a T
+        texts = texts.str.replace(rf"^({ISO_DATE})D(?=\d)", r"\1T", regex=True)
     if texts.str.contains("[A-Za-z]{2}", regex=True).any():
         texts = _without_words(texts)
     irregular = ~texts.str.match(ISO_DATE).to_numpy(dtype=bool)

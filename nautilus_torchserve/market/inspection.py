@@ -1,7 +1,7 @@
 """What market data files are recognised as, what is odd about them, and their first rows as read."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -75,7 +75,7 @@ def inspect_files(data: Path, instrument_id: str | None, read: ReadOptions, rows
     instrument_id : str, optional
         Which instrument; needed where the files have several or do not say.
     read : ReadOptions
-        How to interpret what the files leave open; jumps are listed rather than refused.
+        How to interpret what the files leave open, and whether jumps are let through.
     rows : int
         Number of first rows to return.
 
@@ -89,7 +89,7 @@ def inspect_files(data: Path, instrument_id: str | None, read: ReadOptions, rows
     if len(kinds) > 1:
         raise BadData(f"{data.name}: expected files of one kind, got {' and '.join(kinds)}")
     try:
-        loaded, findings, refused = _LOADERS[kinds[0]](data, instrument_id, replace(read, allow_jumps=True))
+        loaded, findings, refused = _LOADERS[kinds[0]](data, instrument_id, read)
     except BadData as error:
         return Inspection(files, None, 0, None, None, (), (), f"{error}")
     return Inspection(

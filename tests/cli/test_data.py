@@ -59,6 +59,26 @@ def test_inspect_prints_text_without_json(path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "timestamp,open,high,low,close,volume\n1704067200,40,40,40,40,1\n1704067260,20,20,20,20,1\n1704067320,20,20,20,20,1\n",
+        "symbol,timestamp,id,side,price,amount\nACME.X,1704067200,1,buy,100,1\nACME.X,1704067201,2,buy,50,1\n",
+    ],
+    ids=["bars", "trades"],
+)
+def test_prices_that_jump_cannot_be_used_unless_they_are_let_through(rows: str, tmp_path: Path) -> None:
+    path = tmp_path / "ACME.csv"
+    path.write_text(rows)
+
+    refused = CliRunner().invoke(app, ["inspect", str(path), "--json"])
+    admitted = CliRunner().invoke(app, ["inspect", str(path), "--json", "--allow-jumps"])
+
+    assert (refused.exit_code, admitted.exit_code) == (1, 0)
+    assert "--allow-jumps" in json.loads(refused.stdout)["refused"]
+    assert any("let through" in finding for finding in json.loads(admitted.stdout)["findings"])
+
+
 def test_inspect_ends_with_status_1_where_the_data_cannot_be_used(path: Path) -> None:
     path.write_text(TRADES + TRADES.splitlines()[-1].replace("60993", "60994") + "\n")
 

@@ -43,7 +43,7 @@ settings, inline = run("inline")
 _, prefetched = run("prefetch")
 predictions = [result.predictions.drop(columns="latency_ns") for result in (inline, prefetched)]
 page = write_reports(settings, inline, Path("report"))
-report = find_leaks(spec, data)
+report = find_leaks(spec, data, other_process=False)
 print(json.dumps({
     "events": sum(len(result.data) for result in inline.instruments),
     "predictions": len(inline.predictions),

@@ -1,5 +1,6 @@
 """The same bars in other forms are the same bars; what is damaged or unclear is refused with its place."""
 
+import gzip
 import io
 import json
 import re
@@ -16,6 +17,7 @@ from nautilus_torchserve.market.bars.load import load_bar_files
 from nautilus_torchserve.market.inspection import inspect_files
 from nautilus_torchserve.market.quotes.load import load_quotes
 from nautilus_torchserve.market.read_options import ReadOptions
+from nautilus_torchserve.market.trades.load import load_files
 
 S = 1_704_067_200
 """2024-01-01T00:00:00Z."""
@@ -75,6 +77,17 @@ FORMS: dict[str, tuple[str, str | Callable[[Path], None]]] = {
             "Timestamp", "Open", "High", "Low", "Close", "Volume_(BTC)", "Volume_(Currency)", extra=",9"
         ).replace(f"\n{S},", f"\n{S - 60},NaN,NaN,NaN,NaN,NaN,NaN\n{S},"),
     ),
+    "the volume in the quote currency first": (
+        "acme.csv",
+        HEADER.replace("volume", "Volume USD,Volume BTC")
+        + "".join(",".join(map(str, [*row[:5], 9, row[5]])) + "\n" for row in ROWS),
+    ),
+    "a Unix time and the same as text": (
+        "acme.csv",
+        HEADER.replace("open", "datetime,open")
+        + "".join(f"{row[0]},2024-01-01 00:00:00,{','.join(row[1:])}\n" for row in ROWS),
+    ),
+    "a close and a last price": ("acme.csv", of_columns(*NAMES, "last", extra=",9.5")),
     "a price instead of a close": ("acme.csv", of_columns("Time", "Open", "High", "Low", "Last", "Volume")),
     "a date and a time without a header": (
         "acme.txt",
@@ -165,6 +178,11 @@ DAMAGES: dict[str, tuple[str, str | bytes | Callable[[], bytes], str]] = {
         "date,clock,bid,ask\n2024-01-15,9:30:00.5,1.5,1.6\n",
         "got the date '2024-01-15' beside '9:30:00.5' in column 'clock'",
     ),
+    "a date beside a time under another name": (
+        "acme.csv",
+        "date,datetime,bid,ask\n2024-01-15,2024-01-15 09:30:00,1.5,1.6\n",
+        "got the date '2024-01-15' beside '2024-01-15 09:30:00' in column 'datetime'",
+    ),
     "sizes under unknown names": (
         "acme.csv",
         f"time,bid,ask,bid lot size,ask lot size\n{S},1.5,1.6,3,4\n",
@@ -199,3 +217,76 @@ def test_quotes_with_a_volume_of_an_unknown_zone_are_not_taken_for_those_of_hist
     path.write_text("timestamp,bid,ask,volume\n2024-01-01 00:00:00.123,1.4,1.6,0\n")
     with pytest.raises(BadData, match="expected a column of bid_size"):
         load_quotes(path, "EURUSD.X")
+
+
+def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> None:
+    plain, dumps = tmp_path / "plain", tmp_path / "my dumps"
+    plain.mkdir(), dumps.mkdir()
+    days = [f"1,1.5,7,10.5,{S}123,False\n", f"2,1.5,7,10.5,{S + 86_400}123,False\n"]
+    names = [f"BTCUSDT-trades-{day}.csv" for day in ("2024-01-01", "2024-01-02")]
+    for name, text in zip(names, days, strict=True):
+        (plain / name).write_text(text)
+    with zipfile.ZipFile(dumps / "both.zip", "w") as archive:
+        for name, text in zip(names, days, strict=True):
+            archive.writestr(f"data/{name}", text)
+        archive.writestr("__MACOSX/data/._x.csv", "x")
+        archive.writestr("data/README.md", "x")
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / f"{names[0]}.gz").write_bytes(gzip.compress(days[0].encode()))
+    (tmp_path / "mixed" / names[1]).write_text(days[1])
+    (tmp_path / "mixed" / f"{names[1]}.CHECKSUM").write_text("x")
+    (plain / ".BTCUSDT-trades.csv").write_text("x")
+    (tmp_path / "renamed").mkdir()
+    (tmp_path / "renamed" / names[0]).write_bytes(gzip.compress(days[0].encode()))
+    (tmp_path / "renamed" / f"{names[1]}.gz").write_text(days[1])
+
+    expected = load_files(plain).sha256
+
+    assert len(load_files(plain)) == 2
+    (plain / "ETHUSDT-trades-2024-01-01.csv").write_text(days[0])
+    with pytest.raises(BadData, match=r"one instrument, got BTCUSDT\.BINANCE, ETHUSDT\.BINANCE; name one"):
+        load_files(plain)
+    assert load_files(plain, "BTCUSDT.BINANCE").sha256 == expected
+    assert load_files(plain / "*", "BTCUSDT.BINANCE").sha256 == expected
+    with pytest.raises(BadData, match=r"expected trades of SOLUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
+        load_files(plain, "SOLUSDT.BINANCE")
+    for data in (
+        dumps,
+        dumps / "both.zip",
+        tmp_path / "mixed",
+        tmp_path / "renamed",
+        plain / "BTCUSDT-trades-*.csv",
+        tmp_path / "pla*/BTC*.csv",
+    ):
+        assert load_files(data).sha256 == expected
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
+def test_columnar_files_have_the_same_columns(tmp_path: Path, suffix: str) -> None:
+    pa = pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {
+            "timestamp": pd.to_datetime([S, S + 60], unit="s", utc=True),
+            "open": [1.5, 1.6],
+            "high": [1.75, 1.7000000000000002],
+            "low": [1.25, 1.5],
+            "close": [1.6, 1.5],
+            "volume": pa.array([7, 9]).to_pandas(),
+        }
+    )
+    path = tmp_path / f"acme{suffix}"
+    frame.to_parquet(path) if suffix == ".parquet" else frame.to_feather(path)
+    csv = tmp_path / "acme.csv"
+    csv.write_text(f"timestamp,open,high,low,close,volume\n{S},1.5,1.75,1.25,1.6,7\n{S + 60},1.6,1.7,1.5,1.5,9\n")
+
+    renamed = tmp_path / "renamed" / "acme.csv"
+    renamed.parent.mkdir()
+    renamed.write_bytes(path.read_bytes())
+
+    bars = load_bar_files(path)
+
+    assert bars.sha256 == load_bar_files(csv).sha256 == load_bar_files(renamed).sha256
+    assert bars.notes == (
+        f"acme{suffix}: 1 of 8 numbers in open, high, low, close had the noise of binary floats and "
+        "were rounded to 15 digits.",
+    )

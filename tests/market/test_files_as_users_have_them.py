@@ -162,6 +162,14 @@ BAR_CASES = {
         None,
         ("has no column of volume; it is taken as 1",),
     ),
+    "an empty volume": Case(
+        "EURUSD.csv",
+        HEADER + minutes(values="1.5,1.75,1.25,1.5,"),
+        3,
+        "EURUSD.FILE",
+        None,
+        ("has no volumes; they are",),
+    ),
     "a volume of 0": Case(
         "EURUSD.csv",
         HEADER + minutes(values="1.5,1.75,1.25,1.5,0"),

@@ -1,8 +1,6 @@
 """Every layout of the table: a file as its vendor writes it is recognised and read exactly."""
 
-import gzip
 import re
-import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -26,7 +24,6 @@ EST_S = S + 5 * 3_600
 """The same clock time in New York."""
 BARS = [("1.5", "1.75", "1.25", "1.6", "7"), ("1.6", "1.7", "1.5", "1.5", "9")]
 OHLCV = [",".join(values) for values in BARS]
-DAYS = ("2024-01-01", "2024-01-02")
 DATABENTO = "1,1,5,T,B,0,{price},3,0,0,7"
 BOOK = "1.4,1.6,2,4"
 
@@ -66,7 +63,8 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
     "okx-candles": (
         "BTC-USDT-candlesticks-2024-01-01.csv",
         "instrument_name,open,high,low,close,vol,vol_ccy,vol_quote,open_time,confirm\n"
-        f"BTC-USDT,{OHLCV[0]},1,1,{S}000,1\nBTC-USDT,{OHLCV[1]},1,1,{S + 60}000,1\n",
+        f"BTC-USDT,{OHLCV[0]},1,1,{S}000,1\nBTC-USDT,{OHLCV[1]},1,1,{S + 60}000,1\n"
+        f"BTC-USDT,1,1,1,1,1,1,1,{S + 120}000,0\n",
         S,
     ),
     "coinbase-candles": ("btc.csv", f"{S},1.25,1.75,1.5,1.6,7\n{S + 60},1.5,1.7,1.6,1.5,9\n", S),
@@ -146,18 +144,18 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         ),
         S,
     ),
-    "eodhd-intraday": (
-        "acme.csv",
-        "Timestamp,Gmtoffset,Datetime,Open,High,Low,Close,Volume\n"
-        f"{S},0,2024-01-01 00:00:00,{OHLCV[0]}\n{S + 60},0,2024-01-01 00:01:00,{OHLCV[1]}\n",
-        S,
-    ),
     "bitfinex-candles": (
         "btc.csv",
         f"MTS,OPEN,CLOSE,HIGH,LOW,VOLUME\n{S}000,1.5,1.6,1.75,1.25,7\n{S + 60}000,1.6,1.5,1.7,1.5,9\n",
         S,
     ),
     "trades-date-time": ("acme.csv", "Date,Time,Price,Size,Side\n2024-01-01,00:00:00.123,1.5,7,B\n", S),
+    "bitmex-trades": (
+        "20240101.csv",
+        "timestamp,symbol,side,size,price,tickDirection,trdMatchID,grossValue,homeNotional,foreignNotional\n"
+        "2024-01-01D00:00:00.123000000,XBTUSD,Buy,7,1.5,PlusTick,x-1,466,4.66,7\n",
+        S,
+    ),
     "alpaca-trades": (
         "trades.csv",
         "symbol,timestamp,exchange,price,size,conditions,id,tape\n"
@@ -223,6 +221,12 @@ SAMPLES: dict[str, tuple[str, str, int]] = {
         S,
     ),
     "truefx": ("EURUSD-2024-01.csv", "EUR/USD,20240101 00:00:00.123,1.4,1.6\n", S),
+    "massive-option-quotes": (
+        "2024-01-01.csv",
+        "ticker,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,sequence_number,sip_timestamp\n"
+        f"O:ACME240119C00100000,1,1.6,4,2,1.4,2,9,{S}123000000\nO:ACME240119C00100000,1,1.6,4,2,0.0,0,9,{S}124000000\n",
+        S,
+    ),
     "alpaca-quotes": (
         "quotes.csv",
         "symbol,timestamp,ask_exchange,ask_price,ask_size,bid_exchange,bid_price,bid_size,conditions,tape\n"
@@ -339,48 +343,6 @@ def test_names_of_layouts_are_unique_and_documented() -> None:
     assert len(BY_NAME) == len(ALL_LAYOUTS)
 
 
-def test_archives_folders_and_globs_are_the_files_in_them(tmp_path: Path) -> None:
-    plain, dumps = tmp_path / "plain", tmp_path / "my dumps"
-    plain.mkdir(), dumps.mkdir()
-    days = [f"1,1.5,7,10.5,{S}123,False\n", f"2,1.5,7,10.5,{S + 86_400}123,False\n"]
-    names = [f"BTCUSDT-trades-{day}.csv" for day in DAYS]
-    for name, text in zip(names, days, strict=True):
-        (plain / name).write_text(text)
-    with zipfile.ZipFile(dumps / "both.zip", "w") as archive:
-        for name, text in zip(names, days, strict=True):
-            archive.writestr(f"data/{name}", text)
-        archive.writestr("__MACOSX/data/._x.csv", "x")
-        archive.writestr("data/README.md", "x")
-    (tmp_path / "mixed").mkdir()
-    (tmp_path / "mixed" / f"{names[0]}.gz").write_bytes(gzip.compress(days[0].encode()))
-    (tmp_path / "mixed" / names[1]).write_text(days[1])
-    (tmp_path / "mixed" / f"{names[1]}.CHECKSUM").write_text("x")
-    (plain / ".BTCUSDT-trades.csv").write_text("x")
-    (tmp_path / "renamed").mkdir()
-    (tmp_path / "renamed" / names[0]).write_bytes(gzip.compress(days[0].encode()))
-    (tmp_path / "renamed" / f"{names[1]}.gz").write_text(days[1])
-
-    expected = load_files(plain).sha256
-
-    assert len(load_files(plain)) == 2
-    (plain / "ETHUSDT-trades-2024-01-01.csv").write_text(days[0])
-    with pytest.raises(BadData, match=r"one instrument, got BTCUSDT\.BINANCE, ETHUSDT\.BINANCE; name one"):
-        load_files(plain)
-    assert load_files(plain, "BTCUSDT.BINANCE").sha256 == expected
-    assert load_files(plain / "*", "BTCUSDT.BINANCE").sha256 == expected
-    with pytest.raises(BadData, match=r"expected trades of SOLUSDT\.BINANCE, got ETHUSDT\.BINANCE"):
-        load_files(plain, "SOLUSDT.BINANCE")
-    for data in (
-        dumps,
-        dumps / "both.zip",
-        tmp_path / "mixed",
-        tmp_path / "renamed",
-        plain / "BTCUSDT-trades-*.csv",
-        tmp_path / "pla*/BTC*.csv",
-    ):
-        assert load_files(data).sha256 == expected
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     st.sampled_from(sorted(SAMPLES)),
@@ -405,36 +367,3 @@ def test_a_damaged_file_is_read_or_refused_in_a_sentence(name: str, damages: lis
             outcome = str(error)
     assert outcome.startswith(f"{file}: ")
     assert len(outcome) < 2_000
-
-
-@pytest.mark.parametrize("suffix", [".parquet", ".feather"])
-def test_columnar_files_have_the_same_columns(tmp_path: Path, suffix: str) -> None:
-    pa = pytest.importorskip("pyarrow")
-    import pandas as pd
-
-    frame = pd.DataFrame(
-        {
-            "timestamp": pd.to_datetime([S, S + 60], unit="s", utc=True),
-            "open": [1.5, 1.6],
-            "high": [1.75, 1.7000000000000002],
-            "low": [1.25, 1.5],
-            "close": [1.6, 1.5],
-            "volume": pa.array([7, 9]).to_pandas(),
-        }
-    )
-    path = tmp_path / f"acme{suffix}"
-    frame.to_parquet(path) if suffix == ".parquet" else frame.to_feather(path)
-    csv = tmp_path / "acme.csv"
-    csv.write_text(SAMPLES["bars"][1])
-
-    renamed = tmp_path / "renamed" / "acme.csv"
-    renamed.parent.mkdir()
-    renamed.write_bytes(path.read_bytes())
-
-    bars = load_bar_files(path)
-
-    assert bars.sha256 == load_bar_files(csv).sha256 == load_bar_files(renamed).sha256
-    assert bars.notes == (
-        f"acme{suffix}: 1 of 8 numbers in open, high, low, close had the noise of binary floats and "
-        "were rounded to 15 digits.",
-    )

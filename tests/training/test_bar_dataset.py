@@ -86,6 +86,12 @@ def test_fewer_bars_than_a_window_are_refused(bars: Bars) -> None:
         bar_dataset(bars.between(0, 59), False, bars.interval_ns, folds=1)
 
 
+def test_bars_with_breaks_everywhere_are_refused_with_the_remedy(bars: Bars) -> None:
+    kept = bars.take(np.flatnonzero(np.arange(len(bars)) % 50))
+    with pytest.raises(BadData, match=r"0 whole windows .* more than 60 s apart .*, by up to 120 s: .* --max-gap"):
+        bar_dataset(kept, False, bars.interval_ns, folds=1)
+
+
 def test_days_may_have_weekends_between_them() -> None:
     assert default_max_gap_ns(DAY_NS) == 4 * DAY_NS
     assert default_max_gap_ns(60_000_000_000) == 60_000_000_000

@@ -59,6 +59,10 @@ def signed(outputs):
     return torch.tanh(outputs)
 
 
+def broken(outputs):
+    return outputs / (1 // 0)
+
+
 SCHEMA = FeatureSchema("own/1", tuple(Column(name, "1") for name in ("rsi", "spread", "imbalance")), 5, time_steps=5)
 SPEC = ModelSpec(
     name="own",
@@ -190,6 +194,13 @@ def test_a_run_with_parameters_is_tracked(own: ModuleType, windows: np.ndarray, 
         ),
         ({"inputs": np.full((9, 5, 3), np.inf)}, InvalidArgument, "expected finite inputs, got inf in column rsi"),
         ({"inputs": [["a"]]}, InvalidArgument, "expected inputs as an array of numbers"),
+        (
+            {"inputs": np.zeros((9, 5, 3)) * 1j},
+            InvalidArgument,
+            "expected inputs as an array of numbers: got complex128",
+        ),
+        ({"metrics": {"loss": "low"}}, InvalidArgument, "expected metrics as numbers by their names"),
+        ({"fitted": (None, 3)}, InvalidArgument, "expected fitted as the first and the last time in Unix ns"),
         ({"config": {"hidden": 5}}, BadArchive, r"expected the network's weights: .* size mismatch"),
         ({"config": {"width": 5}}, BadArchive, r"expected a network\.config for model_defs\.own_windows"),
         ({"config": 5}, InvalidArgument, "expected config as model_defs.own_windows:WindowsConfig or a dict, got int"),
@@ -212,6 +223,30 @@ def test_what_does_not_fit_is_refused_and_leaves_no_run(
         save_run(network(own), folder=tmp_path / "own", **arguments)
 
     assert not list(tmp_path.iterdir())
+
+
+def test_modes_and_random_numbers_are_left_as_they_were(own: ModuleType, windows: np.ndarray, tmp_path: Path) -> None:
+    trained = network(own, norm=True).train()
+    trained.norm.eval()  # type: ignore[union-attr, operator]
+    state = torch.get_rng_state()
+
+    save_run(trained, own.SPEC, tmp_path / "own", windows)
+
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {name for name, module in trained.named_modules() if not module.training} == {"norm"}
+
+
+def test_metrics_that_are_not_finite_are_unknown(own: ModuleType, windows: np.ndarray, tmp_path: Path) -> None:
+    result = save_run(network(own), own.SPEC, tmp_path / "own", windows, metrics={"sharpe": np.nan, "loss": 0.5})
+
+    assert result.evaluation["metrics"] == {"sharpe": None, "loss": 0.5}
+
+
+def test_what_the_network_raises_is_named_with_its_line(own: ModuleType, windows: np.ndarray, tmp_path: Path) -> None:
+    spec = replace(own.SPEC, activation="model_defs.own_windows:broken")
+
+    with pytest.raises(BadArchive, match=r"\[n, 5, 3\], got .*own_windows\.py:\d+: ZeroDivisionError: .*by zero$"):
+        save_run(network(own), spec, tmp_path / "own", windows)
 
 
 def test_another_number_of_outputs_than_the_specs_is_refused(
@@ -254,6 +289,23 @@ def test_a_folder_with_something_else_is_left_alone(own: ModuleType, windows: np
         ("\nimport = 3", r"own_two\.py:2: SyntaxError"),
         ("\n\nundefined", r"own_two\.py:3: NameError: name 'undefined' is not defined"),
         ("import no_such_package", r"own_two\.py:1: ModuleNotFoundError: No module named 'no_such_package'"),
+        (
+            "import own_windows",
+            r"No module named 'own_windows': import it from its package, as model_defs\.own_windows$",
+        ),
+        ("raise SystemExit(0)", r"own_two\.py:1: SystemExit: 0"),
+        (OWN.replace(":WindowsConfig", ":Nothing"), "own_windows:Nothing: expected an object of .*, got none named"),
+        (OWN.replace(":WindowsConfig", ":Windows"), "own_windows:Windows: expected a frozen dataclass"),
+        (
+            OWN.replace("model_defs.own_windows:WindowsConfig", "json:Other"),
+            "expected model_defs.module:Name, .* 'json:O",
+        ),
+        (OWN.replace(":SCHEMA", ":SPEC"), "own_windows:SPEC: expected a FeatureSchema, got ModelSpec"),
+        (OWN.replace('(Output("up"), Output("down"))', "('up', 'down')"), "expected outputs as a tuple of Output, got"),
+        (
+            OWN.replace('"softmax"', '"model_defs.own_windows:SCHEMA"'),
+            "expected a function or a class, got FeatureSchema",
+        ),
     ],
 )
 def test_a_file_without_its_spec_is_named_with_the_line(

@@ -257,6 +257,8 @@ def _volumes(table: MarketTable) -> tuple[NDArray[np.int64], int, str | None]:
         )
     column = table.columns["volume"]
     texts = with_point(table.texts(column), table.mark)
+    if not any(texts):
+        return np.ones(rows, dtype=np.int64), 0, f"{table.name}: has no volumes; they are taken as 1 in every bar."
     cells = pd.Series(texts)
     total = float(pd.to_numeric(cells, errors="coerce").abs().sum())
     most = max(math.floor(math.log10(EXACT_INTEGERS / max(total, 1.0))), 0) if math.isfinite(total) else 0

@@ -6,16 +6,16 @@ from nautilus_torchserve.market.layouts.layout import Layout
 
 OHLC = {"open": ("open",), "high": ("high",), "low": ("low",), "close": ("close",)}
 NAMED_OHLC = {
-    "open": ("open", "o", "eröffnung", "eroeffnung"),
-    "high": ("high", "h", "hoch"),
-    "low": ("low", "l", "tief"),
-    "close": ("close", "c", "last", "close/last", "schluss", "schlusskurs"),
+    "open": ("open", "o", "open_price", "eröffnung", "eroeffnung"),
+    "high": ("high", "h", "high_price", "hoch"),
+    "low": ("low", "l", "low_price", "tief"),
+    "close": ("close", "c", "close_price", "last?", "close/last", "schluss", "schlusskurs"),
 }
 VOLUME_NAMES = ("volume", "vol", "v", "total_volume", "volumen", "umsatz", "volume *")
 SYMBOL_NAMES = ("symbol", "ticker")
 PLAIN = ("timestamp", "open", "high", "low", "close", "volume")
 """The columns of a file of six without a header."""
-TIMES = ("timestamp", "time", "date", "datetime", "open_time", "datum", "zeit", "unix", "t", "")
+TIMES = ("timestamp", "time", "date", "datetime?", "open_time", "datum", "zeit", "unix", "t", "")
 """Names of the time; pandas writes an index without a name."""
 KLINES_NAME = re.compile(r"(?P<symbol>\w+)-\d+(?:s|m|h|d|w|mo)-\d{4}")
 
@@ -139,7 +139,7 @@ BARS = (
         name="okx-candles",
         title="OKX candlesticks",
         kind="bars",
-        documented="www.okx.com/historical-data",
+        documented="www.okx.com/historical-data; confirm is 0 for a bar that is not over",
         columns={
             "symbol": ("instrument_name", "instid"),
             "time": ("open_time", "ts"),
@@ -148,9 +148,11 @@ BARS = (
             "low": ("low", "l"),
             "close": ("close", "c"),
             "volume": ("vol",),
+            "action": ("confirm",),
         },
-        optional=frozenset({"symbol"}),
-        ignored=("vol_ccy", "vol_quote", "vol_ccy_quote", "confirm"),
+        optional=frozenset({"symbol", "action"}),
+        actions=("1",),
+        ignored=("vol_ccy", "vol_quote", "vol_ccy_quote"),
         bare=(("open_time", "open", "high", "low", "close", "vol", "vol_ccy", "vol_quote", "confirm"),),
         units=("milliseconds",),
         stamp="open",
@@ -220,16 +222,6 @@ BARS = (
         },
         ignored=("time_period_end", "time_open", "time_close", "trades_count"),
         timezone="UTC",
-        stamp="open",
-    ),
-    Layout(
-        name="eodhd-intraday",
-        title="EODHD intraday bars",
-        kind="bars",
-        documented="eodhd.com/financial-apis/intraday-historical-data-api: Unix time, and the same as text in UTC",
-        columns={"time": ("timestamp",), **OHLC, "volume": ("volume",)},
-        ignored=("gmtoffset", "datetime"),
-        units=("seconds",),
         stamp="open",
     ),
     Layout(

@@ -13,6 +13,8 @@ DATE = re.compile(r"\d{4}[-./]\d{1,2}[-./]\d{1,2}|\d{1,2}[-./]\d{1,2}[-./]\d{4}|
 """Start of a time that is not Unix."""
 SIZE_LIKE = re.compile("vol|siz|amount|qty|quantity|turnover|umsatz|menge")
 """Names that a column of volumes or sizes may have."""
+QUOTE_CURRENCY = re.compile(r"[\s_(](usd|usdt|usdc|busd|eur|gbp|jpy|krw|currency|quote)\)?$")
+"""End of the name of a volume in the currency in which prices are; vendors have that of the base currency first."""
 SIZES = ("volume", "bid_size", "ask_size")
 """Fields of these."""
 CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?|\d{4}|\d{6}")
@@ -20,8 +22,8 @@ CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?|\d{4}|\d{6}")
 
 DAY_ALONE = re.compile(DATE.pattern)
 """A date without a time of day."""
-CLOCK_ALONE = re.compile(r"\d{1,2}:\d{2}(:\d{2}([.,]\d+)?)?( ?[AaPp][Mm])?")
-"""A time of day that is nothing else."""
+CLOCK_ALONE = re.compile(rf"(({DATE.pattern})[ T]+)?\d{{1,2}}:\d{{2}}(:\d{{2}}([.,]\d+)?)?( ?[AaPp][Mm]|Z|[+-][\d:]+)?")
+"""A time of day, and nothing but perhaps its date."""
 
 Kind = Literal["bars", "trades", "quotes", "funding", "borrow"]
 
@@ -45,8 +47,8 @@ class Layout:
     documented: str
     """Where the vendor describes it."""
     columns: Mapping[str, tuple[str, ...]]
-    """Field -> names in a header as `plain_name` has them; a ``*`` at the end stands for any text. The first one stands
-    for the field in `bare`."""
+    """Field -> names in a header as `plain_name` has them; one with ``?`` at its end, or ``*`` for any text, counts
+    only where no other is there. The first one stands for the field in `bare`."""
     optional: frozenset[str] = frozenset()
     """Fields that a file may lack."""
     ignored: tuple[str, ...] = ()
@@ -117,7 +119,10 @@ class Layout:
 
 
 def _is_named(cell: str, names: Sequence[str]) -> bool:
-    return _has_name(cell, names) or any(name.endswith("*") and cell.startswith(name[:-1]) for name in names)
+    return _has_name(cell, names) or any(
+        (name.endswith("?") and _has_name(cell, [name[:-1]])) or (name.endswith("*") and cell.startswith(name[:-1]))
+        for name in names
+    )
 
 
 def _has_name(cell: str, names: Sequence[str]) -> bool:
@@ -185,6 +190,7 @@ def recognise_header(file: str, header: Sequence[str], layouts: Sequence[Layout]
             got = " and ".join(header[position] for position in matches)
             raise BadData(f"{file}: expected one column of {name} ({', '.join(names)}), got {got}")
         matches = matches or [position for position, cell in enumerate(cells) if _is_named(cell, names)]
+        matches = [at for at in matches if not QUOTE_CURRENCY.search(cells[at])] or matches
         if matches:
             positions[name] = matches[0]
     return layout, positions

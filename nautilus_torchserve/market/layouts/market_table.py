@@ -104,7 +104,7 @@ class MarketTable(Table):
 
     def with_actions(self) -> "MarketTable":
         """Return the rows whose action is one of the layout's; others are counted in the notes."""
-        if not self.layout.actions:
+        if not self.layout.actions or "action" not in self.columns:
             return self
         chosen = self.frame[self.columns["action"]].isin(self.layout.actions).to_numpy()
         if chosen.all():

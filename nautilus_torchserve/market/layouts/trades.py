@@ -12,7 +12,7 @@ TARDIS_VENUES = {"binance-futures": "BINANCE"}
 """Exchanges of Tardis whose venue is not simply the name in capitals."""
 BINANCE_NAME = re.compile(r"(?P<symbol>\w+)-(?:trades|aggTrades)\b")
 
-TIMES = ("timestamp", "time", "date", "datetime", "ts_event", "ts")
+TIMES = ("timestamp", "time", "date", "datetime?", "ts_event", "ts")
 """Names of the time of trades and quotes."""
 DATE_AND_CLOCK = {"time": ("date", "datum"), "clock": ("time", "time_m", "zeit", "uhrzeit")}
 """Columns of a time in two of them; ``TIME_M`` is that of the NYSE's TAQ."""
@@ -139,9 +139,28 @@ TRADES = (
         },
         ignored=("tickdirection", "grossvalue", "homenotional", "foreignnotional", "rpi"),
         units=("seconds",),
+        time_form=re.compile(r"\d{10}(\.\d+)?"),
         sides=BY_NAME,
         venue="BYBIT",
         example="BTCUSDT2024-05-01.csv.gz",
+    ),
+    Layout(
+        name="bitmex-trades",
+        title="BitMEX trades",
+        kind="trades",
+        documented="public.bitmex.com: a D between date and time of day, in UTC",
+        columns={
+            "time": ("timestamp",),
+            "symbol": ("symbol",),
+            "side": ("side",),
+            "size": ("size",),
+            "price": ("price",),
+            "id": ("trd_match_id",),
+        },
+        ignored=("tickdirection", "grossvalue", "homenotional", "foreignnotional", "trdtype"),
+        timezone="UTC",
+        sides=BY_NAME,
+        venue="BITMEX",
     ),
     Layout(
         name="bybit-spot-trades",
@@ -175,6 +194,7 @@ TRADES = (
             "size": ("size", "sz"),
             "time": ("created_time", "ts"),
         },
+        ignored=("source",),
         units=("milliseconds",),
         sides=BY_NAME,
         venue="OKX",
@@ -276,7 +296,7 @@ TRADES = (
             "id": ("id",),
         },
         optional=frozenset({"symbol"}),
-        ignored=("exchange", "conditions", "tape", "update"),
+        ignored=("conditions", "tape", "update"),
     ),
     Layout(
         name="coinapi-trades",
@@ -293,7 +313,7 @@ TRADES = (
         },
         ignored=("id_site_coinapi", "id_exch_guid", "id_exch_int_inc", "order_id_maker", "order_id_taker"),
         timezone="UTC",
-        sides=BY_NAME,
+        sides={**BY_NAME, "buy_estimated": 0, "sell_estimated": 0},
     ),
     Layout(
         name="hyperliquid-trades",

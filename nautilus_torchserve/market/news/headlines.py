@@ -1,14 +1,15 @@
-"""Headlines about instruments: checked once, from CSV or JSONL files."""
+"""Headlines about instruments: checked once, from files of any form in `market.news.table`."""
 
 import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from nautilus_torchserve.market.csv_table import Times
-from nautilus_torchserve.market.news.table import HeadlineTable, read_headline_table
+from nautilus_torchserve.market.news.table import HeadlineTable, read_headline_tables
 from nautilus_torchserve.market.read_options import ReadOptions
 from nautilus_torchserve.market.trades.trades import BadData
 from nautilus_torchserve.user_error import InvalidArgument
@@ -81,7 +82,7 @@ def load_headlines(
     delay_ns: int | None = None,
     read: ReadOptions = ReadOptions(),  # noqa: B008, it is frozen
 ) -> Headlines:
-    """Read a file of headlines, CSV or JSONL, plain or compressed, in UTF-8 or in UTF-16 with a byte order mark.
+    """Read files of headlines: CSV, JSON, Parquet or Feather, plain or compressed (`market.news.table`).
 
     Columns are recognised by a CSV's header, or the names in each JSON object, in any order and case. Others are
     ignored, but without a column of instruments, another column of apparent symbols is refused:
@@ -102,8 +103,9 @@ def load_headlines(
     Parameters
     ----------
     path : Path
-        The file. Cells of a CSV may be separated by comma, semicolon, tab or ``|``, and run over several lines
-        within quotes.
+        A file, an archive, a folder of these, or a glob; a headline that several files have is taken once. Cells of a
+        CSV may be separated by comma, semicolon, tab or ``|``, and run over several lines within quotes. Texts are in
+        UTF-8, in UTF-16 with a byte order mark, or else in Windows-1252, which the notes say.
     instrument_id : str, optional
         Instrument of all headlines if the file has no column of them. If it has, rows that do not name this instrument
         are omitted and counted; a symbol (``AAPL``, ``$AAPL``) is in any case of letters, and on this one's venue.
@@ -129,29 +131,54 @@ def load_headlines(
         raise InvalidArgument(f"expected delay_ns of at least 0, got {delay_ns}")
     if instrument_id is not None and not INSTRUMENT.fullmatch(instrument_id):
         raise BadData(f"expected an instrument like BTCUSDT.BINANCE, got {instrument_id!r}")
-    table = read_headline_table(path)
+    parts = [_read_table(table, instrument_id, delay_ns, read) for table in read_headline_tables(path)]
+    name = parts[0].name if len(parts) == 1 else path.name
+    headlines = (
+        parts[0].headlines if len(parts) == 1 else [*dict.fromkeys(each for part in parts for each in part.headlines)]
+    )
+    others = sum((part.others for part in parts), Counter[str]())
+    if not headlines:
+        got = f"headlines only on {_listed(others)}" if others else "headlines that name no instrument"
+        raise BadData(f"{name}: expected a headline on {instrument_id or 'an instrument'}, got {got}")
+    by_receipt = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
+    notes = [note for part in parts for note in part.notes]
+    if repeated := sum(len(part.headlines) for part in parts) - len(headlines):
+        notes.append(f"{name}: {repeated:,} headlines stand in several files and were taken once.")
+    by_receipt.notes = tuple(dict.fromkeys(notes))
+    return by_receipt
+
+
+class _FileHeadlines(NamedTuple):
+    """What one file holds."""
+
+    name: str
+    headlines: list[Headline]
+    others: Counter[str]
+    """Instruments of headlines on others."""
+    notes: list[str]
+
+
+def _read_table(
+    table: HeadlineTable, instrument_id: str | None, delay_ns: int | None, read: ReadOptions
+) -> _FileHeadlines:
     published, received = _publication_and_receipt(table, delay_ns, read)
     ts_event, ts_init = published.utc_ns, received.utc_ns
     instruments = _instruments(table, instrument_id)
     texts, sources = table.cells("text"), table.cells("source")
     headlines, others, unnamed = [], Counter[str](), []
-    for row, line in enumerate(table.lines.numbers):
-        if not instruments[row]:
-            unnamed.append(line)
+    for row, named in enumerate(instruments):
+        if not named:
+            unnamed.append(row)
             continue
         try:
-            headline = Headline(texts[row], sources[row], instruments[row], int(ts_event[row]), int(ts_init[row]))
+            headline = Headline(texts[row], sources[row], named, int(ts_event[row]), int(ts_init[row]))
         except BadData as error:
-            raise BadData(f"{table.name}: line {line}: {error}") from None
+            raise BadData(f"{table.name}: {table.place(row)}: {error}") from None
         if instrument_id is None or instrument_id in headline.instrument_ids:
             headlines.append(headline)
         else:
             others.update(headline.instrument_ids)
-    if not headlines:
-        got = f"headlines only on {_listed(others)}" if others else "headlines that name no instrument"
-        raise BadData(f"{table.name}: expected a headline on {instrument_id or 'an instrument'}, got {got}")
-    by_receipt = Headlines(sorted(headlines, key=lambda headline: headline.ts_init))
-    notes = [published.note, received.note]
+    notes = [*table.notes, *(note for note in (published.note, received.note) if note is not None)]
     count = len(texts)
     if "instruments" not in table.columns:
         notes.append(f"{table.name}: no column names instruments: its {count:,} headlines count as on {instrument_id}.")
@@ -160,9 +187,8 @@ def load_headlines(
         notes.append(f"{table.name}: {omitted} ({_listed(others)}) and were left out.")
     if unnamed:
         omitted = f"{len(unnamed):,} of {count:,} headlines name no instrument"
-        notes.append(f"{table.name}: {omitted} and were left out, first in line {unnamed[0]}.")
-    by_receipt.notes = tuple(dict.fromkeys(note for note in notes if note is not None))
-    return by_receipt
+        notes.append(f"{table.name}: {omitted} and were left out, first in {table.place(unnamed[0])}.")
+    return _FileHeadlines(table.name, headlines, others, notes)
 
 
 def _listed(names: Counter[str]) -> str:

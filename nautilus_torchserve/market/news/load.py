@@ -32,7 +32,7 @@ def load_news_bars(
     data, bars, seed, instrument_id, interval_ns, read
         As for `market.bars.load.load_bars`.
     news : path, optional
-        A CSV or JSONL file of headlines; None with ``data`` None simulates.
+        Files of headlines, as `market.news.headlines.load_headlines` takes them; None with ``data`` None simulates.
     delay_ns : int, optional
         From publication to receipt, where the file does not say; see
         `market.news.headlines.load_headlines`.

@@ -1,4 +1,4 @@
-"""Files of headlines as rows of texts under known names, CSV and JSONL alike;
+"""Files of headlines as rows of texts under known names, CSV, JSON and columnar files alike;
 `market.news.headlines` reads them.
 """
 
@@ -11,10 +11,11 @@ from typing import Any
 
 import pandas as pd
 
+from nautilus_torchserve.market.bad_data import BadData
+from nautilus_torchserve.market.cells import is_columnar, read_columnar
 from nautilus_torchserve.market.csv_dialect import DELIMITERS, detect_encoding, joined_cells, read_records, short
 from nautilus_torchserve.market.csv_table import Table, refused
-from nautilus_torchserve.market.data_files import DataFile, data_files
-from nautilus_torchserve.market.trades.trades import BadData
+from nautilus_torchserve.market.data_files import DataFile, require_files
 
 NAMES = {
     "text": ("text", "headline", "title"),
@@ -58,10 +59,12 @@ class KnownLines:
 class HeadlineTable(Table):
     """A file's rows under the names of their columns."""
 
-    lines: KnownLines
-    """Lines of the rows."""
+    lines: KnownLines | None
+    """Lines of the rows; None where they have none."""
     columns: dict[str, str]
     """Key of `NAMES` -> the file's column name, for those that it has."""
+    notes: tuple[str, ...]
+    """What was assumed in reading it, a sentence each."""
 
     def cells(self, key: str) -> list[str]:
         """Return the cells [n] of the column of ``key``; empty texts if the file has none."""
@@ -69,26 +72,25 @@ class HeadlineTable(Table):
         return [""] * len(self.frame) if column is None else self.frame[column].tolist()
 
 
-def read_headline_table(path: Path) -> HeadlineTable:
-    """Read a file; it is JSONL where it is named so or begins with a bracket, else CSV with a header.
+def read_headline_tables(path: Path) -> list[HeadlineTable]:
+    """Read a file, an archive, a folder of these, or a glob (`market.data_files`), each file as a table.
+
+    A file is JSON where it is named so or begins with a bracket: an object a line, or a list of these. Parquet and
+    Feather are recognised by their content; others are CSV with a header.
 
     Raises
     ------
     BadData
         Naming file, line, what was expected and what it was.
     """
-    files = data_files(path)
-    if len(files) != 1:
-        got = (
-            f"{len(files)} files"
-            if files
-            else "a folder without any"
-            if path.exists()
-            else "a path that does not exist"
-        )
-        raise BadData(f"{path}: expected a file of headlines, got {got}")
-    (file,) = files
-    text = _text(file)
+    return [_read_file(file) for file in require_files(path, "headlines")]
+
+
+def _read_file(file: DataFile) -> HeadlineTable:
+    content = file.read()
+    if is_columnar(file, content):
+        return _columnar(file, content)
+    text, notes = _text(file, content)
     begin = text.lstrip()[:1]
     if not begin:
         raise BadData(f"{file.name}: expected at least one headline, got an empty file")
@@ -103,7 +105,20 @@ def read_headline_table(path: Path) -> HeadlineTable:
     if not cells:
         raise BadData(f"{file.name}: expected at least one headline, got only a header")
     frame = pd.DataFrame(cells, columns=list(columns.values()), dtype=object)
-    return HeadlineTable(file.name, frame, KnownLines(tuple(lines)), columns)
+    return HeadlineTable(file.name, frame, KnownLines(tuple(lines)), columns, notes)
+
+
+def _columnar(file: DataFile, content: bytes) -> HeadlineTable:
+    cells = read_columnar(file, content)
+    header = cells.header or []
+    columns = _columns(file.name, header)
+    if cells.frame.empty:
+        raise BadData(f"{file.name}: expected at least one headline, got only a header")
+    if "instruments" not in columns:
+        texts = ((header[at], [*map(_parts, cells.frame[at])]) for at in range(len(header)))
+        _refuse_symbols(file.name, ((name, parts) for name, rows in texts for parts in rows))
+    frame = cells.frame[[header.index(column) for column in columns.values()]].set_axis([*columns.values()], axis=1)
+    return HeadlineTable(file.name, frame, None, columns, ())
 
 
 def _refuse_symbols(name: str, values: Iterator[tuple[str, list[str]]]) -> None:
@@ -151,18 +166,11 @@ def _parts(cell: str) -> list[str]:
     return [part for part in re.split(r"[;|,\s]+", cell) if part]
 
 
-def _text(file: DataFile) -> str:
-    content = file.read()
-    encoding = detect_encoding(file.name, content).replace("cp1252", "utf-8")
-    try:
-        return content.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        invalid = error.object[error.start : error.end]
-        raise BadData(
-            f"{file.name}: line {line}: expected {encoding.upper()}, got {invalid!r}; convert the file, which is "
-            "probably in Windows-1252 as a spreadsheet's are: iconv -f WINDOWS-1252 -t UTF-8 FILE > utf8.csv"
-        ) from None
+def _text(file: DataFile, content: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return a file's text, and a note where its encoding was assumed."""
+    encoding = detect_encoding(file.name, content)
+    note = f"{file.name}: is not UTF-8 and was read as Windows-1252."
+    return content.decode(encoding), (note,) if encoding == "cp1252" else ()
 
 
 def _csv_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int, list[str]]]]:
@@ -222,17 +230,27 @@ def _json_rows(name: str, text: str) -> tuple[dict[str, str], Iterator[tuple[int
 
 
 def _objects(name: str, text: str) -> Iterator[tuple[int, list[tuple[str, Any]]]]:
-    """Yield a JSONL file's objects as pairs, so that repeated names are kept, each with its line."""
-    for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
-            continue
+    """Yield the objects of JSONL or of a list as pairs, so that repeated names are kept, each with its line."""
+    decoder = json.JSONDecoder(object_pairs_hook=_Pairs)
+    begin = re.match(r"\s*(\[?)\s*", text)
+    at, is_list = (begin.end(), bool(begin[1])) if begin else (0, False)
+    expected = "a JSON object" if is_list else "a JSON object a line"
+    line, counted = 1, 0
+    while at < len(text) and not (is_list and text[at] == "]"):
+        line, counted = line + text.count("\n", counted, at), at
         try:
-            value = json.loads(line, object_pairs_hook=_Pairs)
-        except ValueError as error:
-            raise BadData(f"{name}: line {number}: expected a JSON object a line, got: {error}") from None
+            value, at = decoder.raw_decode(text, at)
+        except (ValueError, RecursionError) as error:
+            raise BadData(f"{name}: line {line}: expected {expected}, got: {error}") from None
         if not isinstance(value, _Pairs):
-            raise BadData(f"{name}: line {number}: expected a JSON object a line, got {short(value)}")
-        yield number, value
+            raise BadData(f"{name}: line {line}: expected {expected}, got {short(value)}")
+        separator = re.compile(r"\s*,\s*|\s*(?=\])" if is_list else r"[^\S\n]*(\n\s*|$)").match(text, at)
+        if separator is None:
+            raise BadData(f"{name}: line {line}: expected {expected}, got {short(text[at : at + 20])} after one")
+        yield line, value
+        at = separator.end()
+    if is_list and text[at:].strip() != "]":
+        raise BadData(f"{name}: line {line}: expected the end of the list, got {short(text[at : at + 20])}")
 
 
 class _Pairs(list[tuple[str, Any]]):

@@ -27,6 +27,7 @@ from nautilus_torchserve.market.trades.trades import Instrument
 PRICES, SIZES = ("bid_price", "ask_price"), ("bid_size", "ask_size")
 MISSING = ("", "nan", "NaN", "9223372036854775807")
 """Cells of a side that has no quote; the number is Databento's."""
+ZERO = r"0+\.?0*"
 SIZE = 1_000_000
 """Size of quotes that have none, as `nautilus_trader.persistence.wranglers.QuoteTickDataWrangler` has it."""
 MOST_CROSSED = 0.01
@@ -74,7 +75,7 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
     table = read_market_table(file, "quote", QUOTES, read)
     table, symbol, venue = choose_instrument(table, instrument_id)
     fields = [table.columns[field] for field in (*PRICES, *SIZES) if field in table.columns]
-    both = ~table.frame[fields].isin(MISSING).any(axis=1).to_numpy()
+    both = ~(table.frame[fields].isin(MISSING).any(axis=1).to_numpy() | _is_of_one_side(table))
     notes = list(table.notes)
     if not both.all():
         notes.append(f"{file.name}: {(~both).sum():,} of {len(both):,} quotes lack a bid or an ask and were left out.")
@@ -113,6 +114,16 @@ def _read_file(file: DataFile, instrument_id: str | None, read: ReadOptions) -> 
         sides = {name: np.column_stack([*side, *missing]) for name, side in sides.items()}
         quotes = Depth(**vars(quotes), **sides)
     return _without_crossed(quotes)
+
+
+def _is_of_one_side(table: MarketTable) -> NDArray[np.bool_]:
+    """Return which quotes have a bid or an ask of 0 with a size of 0, as Massive writes one that is not there [n]."""
+    missing = np.zeros(len(table.frame), dtype=bool)
+    for fields in zip(PRICES, SIZES, strict=True):
+        if {*fields} <= {*table.columns}:
+            cells = [table.frame[table.columns[field]].str.fullmatch(ZERO) for field in fields]
+            missing |= (cells[0] & cells[1]).to_numpy(dtype=bool)
+    return missing
 
 
 def _of_levels(fields: Sequence[str], levels: Sequence[int]) -> list[str]:

@@ -92,8 +92,8 @@ class Market(ABC, Generic[D]):
 
     @classmethod
     @abstractmethod
-    def events(cls, source: Any) -> list[D]:
-        """Return the events of each instrument.
+    def events(cls, source: Any, settings: Any) -> list[D]:
+        """Return the events of each instrument that is traded.
 
         Raises
         ------
@@ -176,6 +176,11 @@ class Market(ABC, Generic[D]):
     def news(self, actor: ModelActor) -> dict[InstrumentId, NewsCounts | None]:
         """Return the headlines received, by instrument; None where the model reads none."""
         return {instrument.id: None for instrument in self.instruments}
+
+    @property
+    def known_instruments(self) -> Sequence[Instrument]:
+        """What is traded, and whose data are there besides."""
+        return self.instruments
 
     @property
     def venue_quotes(self) -> dict[InstrumentId, Quotes]:

@@ -1,7 +1,9 @@
 """Runs backtests: one runner, whatever kind of events the model takes its inputs from."""
 
+import sys
 import tempfile
 import time
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -13,7 +15,6 @@ from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
 
 from nautilus_torchserve.market.bars.bars import Bars
-from nautilus_torchserve.market.quotes.quotes import Quotes
 from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.serving.client.client import InferenceClient
 from nautilus_torchserve.trading.backtest.attribution import TradeAttribution
@@ -35,15 +36,20 @@ from nautilus_torchserve.trading.backtest.prepared import PreparedRun, RequestSt
 from nautilus_torchserve.trading.backtest.results import BacktestResult, Recorder, collect
 from nautilus_torchserve.trading.backtest.settings import RunSettings, challengers_metadata, served_metadata
 from nautilus_torchserve.trading.backtest.tick.market import TradesAndQuotes
-from nautilus_torchserve.trading.features.custom_data import CustomSeries
+from nautilus_torchserve.trading.features.subscription import Events
 from nautilus_torchserve.trading.inference.actor import ModelActor
 from nautilus_torchserve.trading.inference.config import ModelActorConfig
 from nautilus_torchserve.trading.instruments.conform import check_ticks
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
 from nautilus_torchserve.trading.outcomes.recorder import OutcomeRecorder
+from nautilus_torchserve.user_error import UserError
 
-Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Trades | Bars | Quotes | CustomSeries]
+Data = Trades | TradesAndQuotes | Sequence[Bars] | BarsAndNews | Sequence[Events]
 """Input data of a backtest, by the kind of its model."""
+
+
+class StrategyFailed(UserError):
+    """A strategy raised an exception, or cannot be constructed with its configuration alone."""
 
 
 def run_backtest(
@@ -77,6 +83,8 @@ def run_backtest(
         The model cannot be reached, or was trained on other features or events.
     StoreFailed
         The store of traffic splits cannot be opened.
+    StrategyFailed
+        The strategy raised an exception.
     """
     market = _prepare_market(data, settings)
     carry = market.carry()
@@ -85,7 +93,7 @@ def run_backtest(
     actor = settings.actor(instruments, metadata, first_ts_event)
     strategies = [settings.strategy(instrument, metadata) for instrument in instruments]
     mode = _inline if settings.mode == "inline" else prefetched if market.is_array_based else _two_passes
-    with mode(market, actor, strategies, settings.starting_balance) as run:
+    with _naming(strategies), mode(market, actor, strategies, settings.starting_balance) as run:
         bus = run.engine.kernel.msgbus
         held = market.hold_orders(run.engine)
         recorder = Recorder(bus, instruments, metadata.outputs, settings.starting_balance)
@@ -103,10 +111,29 @@ def run_backtest(
         return collect(market, recorder, run.engine, elapsed_s, reasons, run.stats(), held, carry)
 
 
+@contextmanager
+def _naming(strategies: Sequence[StrategyConfig]) -> Iterator[None]:
+    """Raise what a strategy's file raises as `StrategyFailed`, with the line; and what its construction raises."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        files = {sys.modules[type(strategy).__module__].__file__ for strategy in strategies}
+        frames = traceback.extract_tb(error.__traceback__)
+        place = next(
+            (f" {frame.filename}:{frame.lineno}:" for frame in reversed(frames) if frame.filename in files), ""
+        )
+        if not place and not frames[-1].filename.endswith("nautilus_trader/trading/config.py"):
+            raise
+        names = ", ".join(dict.fromkeys(importable_strategy(strategy).strategy_path for strategy in strategies))
+        raise StrategyFailed(f"{names}:{place} {type(error).__name__}: {error}") from error
+
+
 def _prepare_market(data: Data, settings: RunSettings) -> Market[Any]:
     """Check data, settings and model against each other, and choose the evaluated events."""
     kind = market_of(settings)
-    events = kind.events(data)
+    events = kind.events(data, settings)
     names = [item.instrument.instrument_id for item in events]
     if len(set(names)) < len(names):
         raise BadData(f"expected {kind.noun}s of different instruments, got {', '.join(names)}")
@@ -153,14 +180,14 @@ def _inline(
     """Yield a run in which an actor makes one request per event; ``client`` takes the place of its connection."""
     with tempfile.TemporaryDirectory(prefix="catalog-") as folder:
         config = run_config(
-            market.instruments,
+            market.known_instruments,
             importable_actor(actor_config),
             [importable_strategy(strategy) for strategy in strategies],
             market.write_catalog(Path(folder)),
             balance,
             market.settings.has_carry,
         )
-        with built(config, market.instruments, market.venue_quotes) as (node, engine):
+        with built(config, market.known_instruments, market.venue_quotes) as (node, engine):
             actor = only_actor(engine, ModelActor)
             actor.client = client
 

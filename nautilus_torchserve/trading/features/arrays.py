@@ -18,11 +18,17 @@ from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, ModelSpec
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.bars.actor import exact
-from nautilus_torchserve.trading.features.custom_data import CustomSeries, split_custom
+from nautilus_torchserve.trading.features.custom_events import CustomEvents
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import Stream, custom_stream, event_streams, merge
-from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscription_of
+from nautilus_torchserve.trading.features.stream import Stream, merge, series_streams
+from nautilus_torchserve.trading.features.subscription import (
+    Events,
+    check_subscriptions,
+    predicted,
+    split_custom,
+    subscription_of,
+)
 from nautilus_torchserve.trading.instruments.conform import conform
 from nautilus_torchserve.trading.instruments.options import InstrumentOptions
 from nautilus_torchserve.trading.instruments.resolve import resolve_all
@@ -73,60 +79,67 @@ class MarketData:
     """The data, each of one instrument."""
     instruments: tuple[Instrument, ...]
     """Instrument of each of them."""
-    custom: tuple[CustomSeries, ...] = ()
-    """Custom data, none of it received after all market data."""
+    custom: tuple[CustomEvents, ...] = ()
+    """Data of classes of one's own, up to the last of the others."""
 
     def streams(self) -> list[Stream]:
         """Return the streams of all data."""
-        pairs = zip(self.series, self.instruments, strict=True)
-        streams = [stream for data, instrument in pairs for stream in event_streams(data, instrument)]
-        return [*streams, *map(custom_stream, self.custom)]
+        custom = [Stream(events.ts_init, events.objects) for events in self.custom]
+        return [*series_streams(self.series, self.instruments), *custom]
 
     def between(self, first_ns: int, last_ns: int) -> "MarketData":
-        """Return what was received in a time, both ends included (Unix ns); instruments without any are left out."""
-        kept = []
-        for data, instrument in zip(self.series, self.instruments, strict=True):
-            times = received(data)
-            start, stop = np.searchsorted(times, first_ns), np.searchsorted(times, last_ns, side="right")
-            if start < stop:
-                kept.append((data.between(int(start), int(stop)), instrument))
-        custom = tuple(series.received_between(first_ns, last_ns) for series in self.custom)
-        return MarketData(tuple(data for data, _ in kept), tuple(instrument for _, instrument in kept), custom)
+        """Return what was received in a time, both ends included (Unix ns)."""
+        series = (_within(data, first_ns, last_ns) for data in self.series)
+        custom = (_within(data, first_ns, last_ns) for data in self.custom)
+        return MarketData(tuple(series), self.instruments, tuple(custom))
 
 
-def received(data: Trades | Bars | Quotes) -> NDArray[np.int64]:
+def received(data: Events) -> NDArray[np.int64]:
     """Return when each event was received, Unix ns [n]."""
     return data.ts_event if isinstance(data, Bars) else data.ts_init
 
 
-def load_market_data(
-    data: Sequence[Trades | Bars | Quotes | CustomSeries], options: InstrumentOptions = NO_OPTIONS
-) -> MarketData:
-    """Return market data as their instruments have them, as a backtest does.
+def _within(data: Any, first_ns: int, last_ns: int) -> Any:
+    times = received(data)
+    start, stop = np.searchsorted(times, first_ns), np.searchsorted(times, last_ns, side="right")
+    return data.between(int(start), int(stop))
 
-    Custom data received after the last market datum are left out: nothing could be traded on them.
+
+def load_market_data(data: Sequence[Events], options: InstrumentOptions = NO_OPTIONS) -> MarketData:
+    """Return market data as their instruments have them, as a backtest does.
 
     Raises
     ------
     BadData, BadSetting
         It is not known what was traded, or the data do not fit it.
     """
-    of_market, custom = split_custom(data)
-    if not of_market:
-        raise BadData("expected market data of at least 1 instrument, got none")
-    instruments = [definition.instrument for definition in resolve_all(of_market, options)]
-    series: list[Any] = [conform(item, instrument) for item, instrument in zip(of_market, instruments, strict=True)]  # type: ignore[type-var]
+    market, custom = split_custom(data)
+    instruments = [definition.instrument for definition in resolve_all(market, options)]
+    series: list[Any] = [conform(item, instrument) for item, instrument in zip(market, instruments, strict=True)]  # type: ignore[type-var]
+    if not series:
+        return MarketData((), ())
     last_ns = max(int(received(item)[-1]) for item in series)
-    return MarketData(tuple(series), tuple(instruments), tuple(item.received_between(0, last_ns) for item in custom))
+    return MarketData(tuple(series), tuple(instruments), tuple(_within(events, 0, last_ns) for events in custom))
 
 
-def feature_rows(features: FeatureSet, market: MarketData, instrument_id: InstrumentId, name: str) -> FeatureRows:
+def feature_rows(
+    features: FeatureSet,
+    market: MarketData,
+    instrument_id: InstrumentId,
+    name: str,
+    given_from_ns: int = 0,
+    second: bool = False,
+) -> FeatureRows:
     """Return all rows about one instrument, those of the warm-up too.
 
     Parameters
     ----------
     name : str
         What messages call the feature set.
+    given_from_ns : int
+        The streaming class is not given what is received before this (Unix ns).
+    second : bool
+        Whether a second object is given the same data, each one later, as that of another instrument would be.
 
     Raises
     ------
@@ -139,7 +152,8 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
     """
     about = InstrumentFeatures(features, instrument_id)
     about.windows = InputWindows(replace(load_schema(features), time_steps=None), 0)
-    check_subscriptions(about.subscriptions, [*market.series, *market.custom], name)
+    other, previous = InstrumentFeatures(features, instrument_id) if second else None, None
+    check_subscriptions(about.subscriptions, (*market.series, *market.custom), name)
     wanted = frozenset(about.subscriptions)
     bar_types = [item.bar_type for item in about.subscriptions if item.bar_type and item.is_internal]
     rows, places, prices = [], [], []
@@ -151,7 +165,12 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
             if not is_internal:
                 price = _price(data, instrument_id, of_quotes, price)
             subscription = subscription_of(data)
-            row = about.update(data) if subscription in wanted else None
+            is_given = subscription in wanted and data.ts_init >= given_from_ns
+            row = about.update(data) if is_given else None
+            if is_given and other is not None:
+                if previous is not None:
+                    other.row(previous)
+                previous = data
             if row is not None:
                 rows.append(row)
                 places.append((data.ts_event, data.ts_init, event))
@@ -170,7 +189,7 @@ def feature_rows(features: FeatureSet, market: MarketData, instrument_id: Instru
 
 def feature_arrays(
     spec: ModelSpec | str,
-    data: Trades | Bars | Quotes | Sequence[Trades | Bars | Quotes | CustomSeries],
+    data: Trades | Bars | Quotes | Sequence[Events],
     instrument: str | None = None,
     options: InstrumentOptions = NO_OPTIONS,
 ) -> FeatureArrays:
@@ -184,11 +203,11 @@ def feature_arrays(
     ----------
     spec : ModelSpec or str
         The spec, or what `models.table.spec_of` finds it by.
-    data : Trades, Bars or Quotes, or a sequence of them and of CustomSeries
-        Of one or several instruments, such as `market.trades.load.load`, `market.bars.load.load_bars`,
-        `market.quotes.load.load_quotes` and `trading.features.custom_data.load_custom` return.
+    data : Trades, Bars or Quotes, or a sequence of them
+        Of one or several instruments, such as `market.trades.load.load`, `market.bars.load.load_bars` and
+        `market.quotes.load.load_quotes` return; in a sequence also `trading.features.custom_events.CustomEvents`.
     instrument : str, optional
-        The predicted instrument, ``BTCUSDT.BINANCE``; default: that of the first data.
+        The predicted instrument, ``BTCUSDT.BINANCE``; default: that of the first data that the spec does not name.
     options : InstrumentOptions, optional
         Definitions of the instruments, in addition to their data.
 
@@ -203,7 +222,8 @@ def feature_arrays(
     """
     spec = spec if isinstance(spec, ModelSpec) else spec_of(spec)
     market = load_market_data([data] if isinstance(data, Trades | Bars | Quotes) else data, options)
-    instrument_id = market.instruments[0].id if instrument is None else InstrumentId.from_str(instrument)
+    ids = [item.id for item in market.instruments]
+    instrument_id = predicted(spec.features, ids)[0] if instrument is None else InstrumentId.from_str(instrument)
     return market_arrays(spec, market, instrument_id)
 
 

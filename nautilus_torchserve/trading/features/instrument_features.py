@@ -73,7 +73,7 @@ class InstrumentFeatures:
         streaming_class = load_object(features.streaming)
         try:
             self._streaming: StreamingFeatures = streaming_class(instrument_ids)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whatever code of the user raises
             raise self._failed(f"cannot be constructed with {instrument_ids}", error) from error
 
     def update(self, data: Data) -> NDArray[np.float32] | None:
@@ -96,9 +96,9 @@ class InstrumentFeatures:
         """Add a datum; return what the class makes of it, as it is; raises as `update`."""
         try:
             return self._streaming.update(data)
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # whatever code of the user raises
             raise self._failed(f"failed at {data}", error) from error
 
-    def _failed(self, what: str, error: Exception) -> FeaturesFailed:
+    def _failed(self, what: str, error: BaseException) -> FeaturesFailed:
         where = traceback.extract_tb(error.__traceback__)[-1]
         return FeaturesFailed(f"{self._name} {what}: {type(error).__name__}: {error} ({where.filename}:{where.lineno})")

@@ -115,11 +115,14 @@ class InternalBars:
         for bar_type in self._bar_types:
             instrument, on_bar = self._instruments[bar_type.instrument_id], self._closed_bar
             by_events = _BY_EVENTS.get(bar_type.spec.aggregation)
-            aggregator = (
-                TimeBarAggregator(instrument, bar_type, on_bar, clock)
-                if by_events is None
-                else by_events(instrument, bar_type, on_bar)
-            )
+            try:
+                aggregator = (
+                    TimeBarAggregator(instrument, bar_type, on_bar, clock)
+                    if by_events is None
+                    else by_events(instrument, bar_type, on_bar)
+                )
+            except ValueError as error:  # years, before 1.223
+                raise BadSetting(f"expected bars that NautilusTrader aggregates, got {bar_type} ({error})") from None
             if by_events is None and hasattr(aggregator, "start_timer"):
                 aggregator.start_timer()  # recent versions of NautilusTrader leave it to the engine
             event_class = TradeTick if bar_type.spec.price_type == PriceType.LAST else QuoteTick

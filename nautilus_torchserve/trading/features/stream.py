@@ -13,7 +13,6 @@ from nautilus_torchserve.market.quotes.quotes import Depth, Quotes
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.trading.backtest.bars.catalog import bar_objects
 from nautilus_torchserve.trading.bars.types import bar_type
-from nautilus_torchserve.trading.features.custom_data import CustomSeries
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
 from nautilus_torchserve.trading.instruments.instruments import check_quotes, to_depth10, to_quote_ticks, trade_ticks
 
@@ -47,9 +46,10 @@ def event_streams(data: Trades | Bars | Quotes, instrument: Instrument) -> list[
     return [Stream(data.ts_event, lambda start, stop: bar_objects(data.between(start, stop), of_type))]
 
 
-def custom_stream(series: CustomSeries) -> Stream:
-    """Return the stream of custom data, as features are given them."""
-    return Stream(series.ts_init, lambda start, stop: series.data[start:stop])
+def series_streams(series: Sequence[Trades | Bars | Quotes], instruments: Sequence[Instrument]) -> list[Stream]:
+    """Return the streams of several series: of one time, quotes, which trades met, come first, in the order given."""
+    pairs = sorted(zip(series, instruments, strict=True), key=lambda pair: not isinstance(pair[0], Quotes))
+    return [stream for pair in pairs for stream in event_streams(*pair)]
 
 
 def merge(streams: Sequence[Stream], bars: InternalBars) -> Iterator[list[Data]]:

@@ -1,6 +1,6 @@
 """The data that a feature set names, as NautilusTrader knows them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, NamedTuple
 
 from nautilus_trader.core.data import Data
@@ -14,9 +14,11 @@ from nautilus_torchserve.market.trades.trades import BadData, Trades
 from nautilus_torchserve.models.spec import FeatureSet, load_object
 from nautilus_torchserve.trading.bars.types import bar_type as external_bars
 from nautilus_torchserve.trading.checks import BadSetting
-from nautilus_torchserve.trading.features.custom_data import CustomSeries
+from nautilus_torchserve.trading.features.custom_events import CustomEvents
 from nautilus_torchserve.trading.instruments.names import engine_id
 
+Events = Trades | Bars | Quotes | CustomEvents
+"""Data that features are computed from, of one kind and one instrument."""
 Kind = Literal["trades", "quotes", "depth", "bars", "custom"]
 EXPECTED = (
     "trades, quotes, depth, bars:1-MINUTE-LAST-INTERNAL or custom:package.module:Class, each also of another "
@@ -84,16 +86,31 @@ def subscriptions_of(features: FeatureSet, instrument_ids: Sequence[InstrumentId
     return list(dict.fromkeys(named))
 
 
-def check_subscriptions(
-    subscriptions: Sequence[Subscription], data: Sequence[Trades | Bars | Quotes | CustomSeries], spec: str
-) -> None:
+def predicted(features: FeatureSet, instrument_ids: Sequence[InstrumentId]) -> list[InstrumentId]:
+    """Return the instruments that predictions are about: those that `FeatureSet.data` does not name as others.
+
+    The first of all, where it names each of them.
+
+    Raises
+    ------
+    BadData
+        There are no instruments.
+    """
+    if not instrument_ids:
+        raise BadData("expected market data of at least 1 instrument, got none")
+    named = {parse_subscription(text, _ANY).instrument_id for text in features.data}
+    unnamed = [instrument_id for instrument_id in dict.fromkeys(instrument_ids) if instrument_id not in named]
+    return unnamed or list(instrument_ids[:1])
+
+
+def check_subscriptions(subscriptions: Sequence[Subscription], data: Sequence[Events], spec: str) -> None:
     """Refuse data that do not hold what features are computed from.
 
     Raises
     ------
     BadData
     """
-    held = {subscription for item in data for subscription in held_data(item)}
+    held = {subscription for item in data for subscription in given_by(item)}
     for subscription in subscriptions:
         needed = source_of(subscription)
         if needed not in held:
@@ -110,17 +127,43 @@ def source_of(subscription: Subscription) -> Subscription:
     return Subscription(kind, bar_type.instrument_id)
 
 
-def held_data(data: Trades | Bars | Quotes | CustomSeries) -> tuple[Subscription, ...]:
-    """Return what data hold: depth has the quotes of its best level, too."""
-    if isinstance(data, CustomSeries):
-        return (Subscription("custom", data_class=data.data_class),)
+def held_data(data: Trades | Bars | Quotes) -> Subscription:
+    """Return what market data hold."""
     instrument_id = engine_id(data.instrument.symbol, data.instrument.venue)
     if isinstance(data, Bars):
-        return (Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns)),)
-    kinds: tuple[Kind, ...] = ("trades",)
-    if isinstance(data, Quotes):
-        kinds = ("depth", "quotes") if isinstance(data, Depth) else ("quotes",)
-    return tuple(Subscription(kind, instrument_id) for kind in kinds)
+        return Subscription("bars", instrument_id, external_bars(instrument_id, data.interval_ns))
+    if isinstance(data, Trades):
+        return Subscription("trades", instrument_id)
+    return Subscription("depth" if isinstance(data, Depth) else "quotes", instrument_id)
+
+
+def given_by(data: Events) -> tuple[Subscription, ...]:
+    """Return the subscriptions on which data are received: depth has the quotes of its best level, too."""
+    if isinstance(data, CustomEvents):
+        return (Subscription("custom", data_class=data.data_class),)
+    held = held_data(data)
+    return (held, held._replace(kind="quotes")) if held.kind == "depth" else (held,)
+
+
+def split_custom(data: Iterable[Events]) -> tuple[list[Trades | Bars | Quotes], list[CustomEvents]]:
+    """Return market data, and those of classes of one's own; refuse several series of one class."""
+    market: list[Trades | Bars | Quotes] = []
+    custom: list[CustomEvents] = []
+    for item in data:
+        if isinstance(item, CustomEvents):
+            custom.append(item)
+        else:
+            market.append(item)
+    if len({events.data_class for events in custom}) < len(custom):
+        names = ", ".join(events.data_class.__name__ for events in custom)
+        raise BadData(f"expected custom data of different classes, got {names}")
+    return market, custom
+
+
+def custom_classes(features: FeatureSet) -> list[type[Data]]:
+    """Return the classes of one's own that a feature set is given; raises as `parse_subscription`."""
+    subscriptions = (parse_subscription(text, _ANY) for text in features.data)
+    return [item.data_class for item in subscriptions if item.data_class is not None]
 
 
 def source_kinds(features: FeatureSet) -> set[Kind]:
@@ -128,12 +171,6 @@ def source_kinds(features: FeatureSet) -> set[Kind]:
     subscriptions = (parse_subscription(text, _ANY) for text in features.data)
     sources = [source_of(item) for item in subscriptions if item.instrument_id is not None]  # custom data have none
     return {source.kind for source in sources if source.instrument_id == _ANY}
-
-
-def custom_classes(features: FeatureSet) -> list[type[Data]]:
-    """Return the classes of custom data that a feature set needs; raises as `parse_subscription`."""
-    subscriptions = (parse_subscription(text, _ANY) for text in features.data)
-    return [item.data_class for item in dict.fromkeys(subscriptions) if item.data_class is not None]
 
 
 def external_interval(features: FeatureSet) -> str | None:

@@ -83,7 +83,7 @@ def trade_ticks(trades: Trades) -> list[TradeTick]:
 
 
 def engine_trade_id(trade_id: str) -> TradeId:
-    """Return a venue's id for the engine; of one that NautilusTrader cannot take (36 ASCII characters), its digest."""
+    """Return a venue's id for the engine; the digest of one that is not 1 to 36 ASCII characters."""
     if len(trade_id) <= LONGEST_TRADE_ID and trade_id.isascii() and trade_id.isprintable() and not trade_id.isspace():
         return TradeId(trade_id)
     return TradeId(hashlib.sha256(trade_id.encode()).hexdigest()[:LONGEST_TRADE_ID])

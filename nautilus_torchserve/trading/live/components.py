@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 from msgspec.structs import replace
-from nautilus_trader.common.config import NautilusConfig, msgspec_decoding_hook, resolve_path
+from nautilus_trader.common.config import NautilusConfig, msgspec_decoding_hook
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.models.spec import load_object
@@ -20,6 +20,7 @@ from nautilus_torchserve.trading.instruments.names import engine_name, order_id_
 from nautilus_torchserve.trading.live.settings import LiveSettings
 from nautilus_torchserve.trading.prediction_strategy import PredictionStrategyConfig
 from nautilus_torchserve.trading.server_token import own_key_file
+from nautilus_torchserve.user_error import InvalidArgument
 from nautilus_torchserve.wire.errors import RequestError, SchemaMismatch
 
 C = TypeVar("C", bound=NautilusConfig)
@@ -166,12 +167,15 @@ def named(path: str, place: str) -> type:
     Raises
     ------
     BadSetting
-        There is none.
+        There is none, or its module raises as it is imported.
     """
     try:
-        return resolve_path(path)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise BadSetting(f"{place}: expected an importable module:Class, got {path!r} ({error})") from None
+        loaded = load_object(path)
+    except InvalidArgument as error:
+        raise BadSetting(f"{place}: {error}") from None
+    if not isinstance(loaded, type):
+        raise BadSetting(f"{place}: expected a class at {path}, got {type(loaded).__name__}")
+    return loaded
 
 
 def config_from(kind: type[C], fields: Mapping[str, Any], place: str) -> C:

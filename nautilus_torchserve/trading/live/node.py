@@ -112,10 +112,11 @@ def _listeners(
     settings: LiveSettings, model: str, instrument_ids: list[InstrumentId], traders: list[ImportableStrategyConfig]
 ) -> list[ImportableActorConfig]:
     """Return the actors that listen to the run; they start first, so that nothing is missed."""
-    listeners = [
-        ImportableActorConfig(actor_path=own.path, config_path=own.config_path, config=own.config)
-        for own in settings.actors
-    ]
+    listeners = []
+    for place, own in enumerate(settings.actors):
+        named(own.path, f"actors[{place}].path")
+        config_from(named(own.config_path, f"actors[{place}].config_path"), own.config, f"actors[{place}].config")
+        listeners.append(ImportableActorConfig(actor_path=own.path, config_path=own.config_path, config=own.config))
     if settings.metrics is not None:
         config = MetricsActorConfig(
             models=[model], instrument_ids=instrument_ids, port=settings.metrics.port, host=settings.metrics.host

@@ -99,7 +99,11 @@ def write_artefact_run(
         check_rows_alone(model, golden, rule.tolerance)
     except UserError as error:
         reason = f"{error}".replace(f"{folder}/", "")
-        remedy = ": pass typical ones with --inputs FILE" if inputs is None and "finite" in reason else ""
+        remedy = (
+            ": pass typical inputs with --inputs FILE, if the weights are finite"
+            if inputs is None and "finite" in reason
+            else ""
+        )
         raise BadArchive(f"{path}: {reason}{remedy}") from None
     return description
 

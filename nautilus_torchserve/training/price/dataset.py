@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import bar_columns, bar_schema, have_volume, window_ends, windows
+from nautilus_torchserve.features.bar import bar_columns, bar_schema, breaks_note, have_volume, window_ends, windows
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.trades.trades import BadData
@@ -108,7 +108,7 @@ def bar_dataset(bars: Bars, indicators: bool, max_gap_ns: int, folds: int) -> Pr
             f"{bars.source}: expected at least {MIN_WINDOWS} windows in each part of {folds} folds, got "
             f"{len(first.train)} train, {len(first.validation)} validation and {len(first.test)} test windows in the "
             f"first, of {len(bars)} bars with {len(ends)} whole windows of {schema.window} bars with volume (as many "
-            "lie between two parts)"
+            f"lie between two parts){breaks_note(bars.ts_event, max_gap_ns)}"
         )
     columns = bar_columns(bars.ohlcv(), indicators)
     return PriceDataset(bars, schema, columns, laid_out, len(bars) - len(ends), without_volume)

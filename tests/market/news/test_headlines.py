@@ -319,7 +319,7 @@ RECEIVED = f"text,published,received\nUp,{T_S},{T_S}\n"
         ("text,date\nUp,1969-07-20\n", SIM, 0, "line 2: expected a headline published in 1970 or later"),
         (RECEIVED + f"Up,{T_S},{T_S - 1}\n", SIM, None, f"(ts_event, {T}), got {T - SECOND}"),
         ('{"text": "Up"\n', SIM, 0, "line 1: expected a JSON object a line, got: Expecting ',' delimiter"),
-        ('[{"text": "Up"}]\n', SIM, 0, "line 1: expected a JSON object a line, got [[('text', 'Up')]]"),
+        ('[{"text": "Up"}]\n', SIM, 0, "expected one column of published"),
         ('{"text": "Up", "date": 1, "date": 2}', SIM, 0, "got date and date"),
         (f'{OBJECT}\n{{"text": "Up"}}', SIM, 0, "line 2: expected date, text as in line 1, got text"),
         (f'{OBJECT}\n{{"text": "Up", "date": 1, "received": 1}}', SIM, 0, "got date, received, text"),
@@ -341,17 +341,15 @@ def test_a_bad_file_is_refused_with_its_place(
     assert path.name in str(caught.value) or instrument_id == "SIMUSD"
 
 
-def test_what_is_no_text_is_refused_with_its_line(tmp_path: Path) -> None:
-    latin = tmp_path / "news.csv"
-    latin.write_bytes(PLAIN.encode() + "Müde,1704067200\n".encode("latin-1"))
+def test_a_file_that_is_broken_or_absent_is_refused(tmp_path: Path) -> None:
     broken = tmp_path / "news.csv.gz"
     broken.write_bytes(gzip.compress(PLAIN.encode())[:-9])
 
-    with pytest.raises(BadData, match=r"news\.csv: line 3: expected UTF-8, got b'\\xfc'; convert the file.*iconv -f"):
-        load_headlines(latin, SIM, 0)
     with pytest.raises(BadData, match=r"news\.csv\.gz: expected a readable file, got unreadable"):
         load_headlines(broken, SIM, 0)
-    with pytest.raises(BadData, match=r"none\.csv: expected a file of headlines, got a path that does not exist"):
+    with pytest.raises(
+        BadData, match=r"none\.csv: expected a file of headlines, a folder with such files, got a path that"
+    ):
         load_headlines(tmp_path / "none.csv", SIM, 0)
 
 

@@ -112,7 +112,7 @@ def test_binance_needs_a_file_name_with_the_symbol(tmp_path: Path, name: str) ->
         (FUTURES.replace("42283.60", "4228x"), "line 2, column 'price': expected a number, got '4228x'"),
         (FUTURES_HEADER + FUTURES.replace("2.000", ""), "line 3, column 'qty': expected a number, got ''"),
         (FUTURES + "9,42283.6\n", "line 3: expected 6 cells as in the first line, got 2; .* download"),
-        (FUTURES + "9,1,1,1,1,true,true,true\n", "Expected 6 fields in line 3, saw 8"),
+        (FUTURES + "9,1,1,1,1,true,true,true\n", "line 3: expected 6 cells as in the first line, got 8; .* download"),
         (FUTURES.replace("false", "no"), "line 2, column 'is_buyer_maker': expected true or false, got 'no'"),
         (
             FUTURES.replace(str(T_MS), str(T_MS // 1000)),

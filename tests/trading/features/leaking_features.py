@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -83,16 +83,6 @@ class SinceBar:
             self.close = data.close.as_double()
             return None
         return None if self.close is None else [data.price.as_double() / self.close]
-
-
-class SharedMean(OfCloses):
-    """Relative to the mean of all closes that objects of this class have seen: the second one knows the first one's."""
-
-    seen: ClassVar[list[float]] = []
-
-    def value(self, closes: np.ndarray) -> float:
-        self.seen.append(closes[-1])
-        return closes[-1] / np.mean(self.seen)
 
 
 class LongMemory:

@@ -10,13 +10,12 @@ import msgspec
 import pytest
 
 from nautilus_torchserve.market.trades.trades import BadData
-from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.live.components import actor_config, strategy_configs
 from nautilus_torchserve.trading.live.node import build_node
 from nautilus_torchserve.trading.live.replay.recording import load_recording
-from nautilus_torchserve.trading.live.settings import NodeSettings, ReplayMarket
+from nautilus_torchserve.trading.live.settings import ComponentSettings, NodeSettings, ReplayMarket
 from nautilus_torchserve.trading.live.settings_file import environment_value, load_settings
 from support import PROJECT
 
@@ -69,12 +68,6 @@ def written(tmp_path: Path) -> Any:
     return write
 
 
-QUOTED = ModelSpec(
-    name="quoted",
-    features=FeatureSet(data=("quotes",), schema="own:SCHEMA", streaming="own:Features"),
-    outputs=(Output("up"),),
-)
-"""A model of one's own that a replay of trades has no data for."""
 WRONG = {
     "unknown field": (
         'kind = "sandbox"',
@@ -101,8 +94,8 @@ WRONG = {
     ),
     "no data": (
         'kind = "tick"',
-        f'spec = "{__name__}:QUOTED"\nstrategy = "strategies.tick_strategy:TickStrategy"',
-        f"expected market of quotes for {__name__}:QUOTED, got a replay of trades",
+        'spec = "own_model:QUOTES"\nstrategy = "strategies.tick_strategy:TickStrategy"',
+        "expected market of quotes for own_model:QUOTES, got a replay of trades",
     ),
     "no duration": (
         'url = "http://127.0.0.1:1"',
@@ -270,3 +263,28 @@ def test_a_name_that_a_simulated_venue_cannot_trade_is_refused_with_one_that_it_
 
     with pytest.raises(BadSetting, match=r"such as BTC-USDT.GATE_IO, got BTC_USDT.GATE-IO"):
         strategy_configs(settings, actor_config(settings, METADATA), METADATA)
+
+
+@pytest.mark.parametrize(
+    ("actor", "message"),
+    [
+        ({"path": "nowhere:Nobody"}, r"actors\[0\].path: nowhere:Nobody: expected a module, got none named nowhere"),
+        ({"path": f"{__name__}:METADATA"}, r"actors\[0\].path: expected a class at .*:METADATA, got ModelMetadata"),
+        ({"config_path": "witness:Config"}, r"actors\[0\].config_path: .*: expected an object of witness, got none"),
+        ({"config": {"model": "tick", "file": ""}}, r"actors\[0\].config.file: expected a field of WitnessConfig"),
+    ],
+)
+def test_actors_that_are_not_there_are_refused_by_name(actor: dict[str, Any], message: str) -> None:
+    known = {
+        "path": "witness:Witness",
+        "config_path": "witness:WitnessConfig",
+        "config": {"model": "tick", "path": "x"},
+    }
+    settings = load_settings(EXAMPLES[0].parent / "replay.toml")
+    settings = msgspec.structs.replace(settings, actors=[ComponentSettings(**{**known, **actor})])
+    loop = asyncio.new_event_loop()
+
+    with pytest.raises(BadSetting, match=message):
+        build_node(settings, METADATA, loop)
+
+    loop.close()

@@ -162,7 +162,7 @@ def test_predictions_and_rows_are_those_of_the_recorded_data(
     answered = [request.outputs.get("up") for request in requests]
     assert all(output in (None, expected) for output, expected in zip(answered, outputs.tolist(), strict=True))
     assert answered.count(None) < len(answered) / 10  # on a busy machine
-    assert len(existing_log(log_path).read(FillRecord)) == summary["fills"] > 5
+    assert len(existing_log(log_path).read(FillRecord)) == summary["fills"] > 1
 
 
 @pytest.mark.slow
@@ -222,7 +222,7 @@ def test_an_outage_a_stop_a_halt_and_a_restart(server: TorchServe, tmp_path: Pat
     assert [summary["flat"] for summary in (stopped, halted, resumed)] == [True] * 3
     assert [change["state"] for change in stopped["health"]][-3:] == ["open", "half_open", "closed"]
     assert stopped["questions"]["FAILED"] > 0
-    assert min(summary["fills"] for summary in (stopped, halted, resumed)) > 5
+    assert min(summary["fills"] for summary in (stopped, halted, resumed)) > 1
 
 
 def test_a_run_and_its_backtest_are_equal_and_other_features_are_not(

@@ -62,6 +62,37 @@ def test_a_classifier_is_served_as_it_is(folder: Path, tmp_path: Path) -> None:
         model.explanations(TEXTS[:1])
 
 
+def write_other(folder: Path, kind: str, **config: Any) -> Path:
+    """A tiny classifier of another architecture in the folder."""
+    import transformers
+
+    small = {
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "hidden_size": 32,
+        "intermediate_size": 32,
+        "pad_token_id": 1,
+    }
+    vocabulary = json.loads((folder / "config.json").read_text())["vocab_size"]
+    own = getattr(transformers, f"{kind}Config")(vocab_size=vocabulary, num_labels=3, **{**small, **config})
+    torch.manual_seed(2)
+    getattr(transformers, f"{kind}ForSequenceClassification")(own).save_pretrained(folder)
+    return folder
+
+
+def test_a_roberta_whose_positions_begin_behind_padding_is_served(folder: Path, tmp_path: Path) -> None:
+    own, run = (
+        write_other(shutil.copytree(folder, tmp_path / "own"), "Roberta", max_position_embeddings=34),
+        tmp_path / "run",
+    )
+    run.mkdir()
+
+    description = write_artefact_run(own, run, AS_NAMED)
+
+    assert description["network"]["config"]["max_tokens"] == 32
+    assert load_model(run, "1.0").predict(["profit rose " * 40]).shape == (1, 3)
+
+
 def as_pickle(folder: Path, prefix: str) -> None:
     weights = load_file(folder / "model.safetensors")
     torch.save({prefix + name: value for name, value in weights.items()}, folder / "pytorch_model.bin")
@@ -159,12 +190,37 @@ def without_head(folder: Path, tmp_path: Path) -> Path:
             "config.json: expected problem_type single_label_classification, .*, got 'ranking'",
         ),
         (
+            lambda folder, tmp_path: write_other(
+                shutil.copytree(folder, tmp_path / "own"), "XLNet", d_model=32, n_layer=1, n_head=2, d_inner=32
+            ),
+            AS_NAMED,
+            "expected a model whose outputs do not depend on padding behind a text, got ones off by",
+        ),
+        (
+            lambda folder, tmp_path: with_config(folder, tmp_path, pad_token_id=None),
+            AS_NAMED,
+            "config.json: expected a model with a padding token, got one without",
+        ),
+        (
+            lambda folder, tmp_path: with_config(folder, tmp_path, auto_map={"AutoModel": "code.Model"}),
+            AS_NAMED,
+            "expected a model of transformers itself, got auto_map .* code of the folder, which is not run",
+        ),
+        (
+            lambda folder, tmp_path: with_config(folder, tmp_path, id2label={"0": "up", "1": "up", "2": "flat"}),
+            AS_NAMED,
+            "config.json: expected id2label with different names for 0 to 2",
+        ),
+        (
             lambda folder, tmp_path: folder,
             Interface("finbert", outputs=("up", "down", "flat")),
             "expected outputs positive, negative, neutral, as its config.json names them, got up, down, flat",
         ),
     ],
-    ids=["no head", "an encoder", "a model of its own", "an activation", "labels", "a problem", "other names"],
+    ids=[
+        *("no head", "an encoder", "a model of its own", "an activation", "labels", "a problem"),
+        *("padding", "no padding token", "code", "equal labels", "other names"),
+    ],
 )
 def test_a_folder_that_cannot_be_served_is_refused_in_one_sentence(
     folder: Path, tmp_path: Path, change: Callable[..., Path], interface: Interface, message: str

@@ -11,7 +11,7 @@ from nautilus_trader.model.data import Bar, BarType, QuoteTick
 from nautilus_trader.model.identifiers import InstrumentId
 from numpy.typing import NDArray
 
-from nautilus_torchserve.features.bar import bar_schema, have_volume, window_ends
+from nautilus_torchserve.features.bar import bar_schema, breaks_note, have_volume, window_ends
 from nautilus_torchserve.market.bars.bars import Bars
 from nautilus_torchserve.market.bars.quotes import breaks
 from nautilus_torchserve.market.trades.trades import BadData
@@ -41,7 +41,7 @@ class BarMarket(Market[Bars]):
     report = "nautilus_torchserve.trading.backtest.bars.report:REPORT"
 
     @classmethod
-    def events(cls, source: Any) -> list[Bars]:
+    def events(cls, source: Any, settings: Any) -> list[Bars]:
         if not source:
             raise BadData("expected bars of at least 1 instrument, got none")
         intervals = [f"{bars.interval_ns / 1e9:g} s of {bars.instrument.instrument_id}" for bars in source]
@@ -80,6 +80,7 @@ class BarMarket(Market[Bars]):
         if not with_volume:
             raise BadData(
                 f"{events.source}: expected {lookback} bars with volume and without a break, got fewer among {len(run)}"
+                f"{breaks_note(run.ts_event, windows.max_gap_ns)}"
             )
         return InstrumentData(
             data=run.between(warm, len(run)),

@@ -10,8 +10,9 @@ from nautilus_trader.backtest.config import BacktestDataConfig
 from nautilus_trader.backtest.engine import BacktestEngine
 from nautilus_trader.backtest.node import BacktestNode
 from nautilus_trader.core.data import Data
-from nautilus_trader.model.data import Bar, CustomData, DataType
+from nautilus_trader.model.data import Bar, CustomData
 from nautilus_trader.model.identifiers import InstrumentId
+from nautilus_trader.model.instruments import Instrument
 from numpy.typing import NDArray
 
 from nautilus_torchserve.market.bars.bars import Bars
@@ -27,10 +28,17 @@ from nautilus_torchserve.trading.backtest.holdout import Sample
 from nautilus_torchserve.trading.backtest.market import InstrumentData, Market
 from nautilus_torchserve.trading.backtest.quoted import quotes_in_force, within_quotes
 from nautilus_torchserve.trading.bars.types import bar_type
-from nautilus_torchserve.trading.features.custom_data import CustomSeries, split_custom
+from nautilus_torchserve.trading.features.arrays import load_market_data
 from nautilus_torchserve.trading.features.internal_bars import CLOSED_BAR, ClosedBar, InternalBars
-from nautilus_torchserve.trading.features.stream import Stream, event_streams, merge
-from nautilus_torchserve.trading.features.subscription import check_subscriptions, subscriptions_of
+from nautilus_torchserve.trading.features.stream import Stream, event_streams, merge, series_streams
+from nautilus_torchserve.trading.features.subscription import (
+    Events,
+    check_subscriptions,
+    held_data,
+    predicted,
+    split_custom,
+    subscriptions_of,
+)
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.instruments.instruments import implied
 from nautilus_torchserve.trading.instruments.names import engine_name
@@ -50,30 +58,40 @@ class FeatureMarket(Market[Any]):
 
     def __init__(
         self,
-        source: Sequence[Trades | Bars | Quotes | CustomSeries],
+        source: Sequence[Events],
         parts: Sequence[InstrumentData[Any]],
         settings: FeatureBacktestSettings,
         metadata: ModelMetadata,
     ) -> None:
-        of_market, custom = split_custom(source)
-        beside = _quotes_by_name(of_market)
-        parts = [_with_quotes(part, beside.get(_name(part.data))) for part in parts]
+        source, self._custom = split_custom(source)
+        of_venue = _quotes_by_name(source)
+        parts = [_with_quotes(part, of_venue.get(_name(part.data))) for part in parts]
         super().__init__(source, parts, settings, metadata)
+        met = {held_data(data) for part in parts for data in (part.run, part.quotes) if data is not None}
+        beside = [data for data in source if held_data(data) not in met]
+        self._beside = load_market_data(beside, settings.instruments)
+        """Data that features are computed from besides: of instruments that are not traded, or of other bars."""
         subscriptions = subscriptions_of(spec_of(settings.spec).features, [part.instrument.id for part in parts])
         held = [part.run for part in parts] + [part.quotes for part in parts if part.quotes is not None]
-        check_subscriptions(subscriptions, [*held, *custom], settings.spec)
-        self._custom = custom
+        check_subscriptions(subscriptions, [*held, *self._beside.series, *self._custom], settings.spec)
         self._internal = [item.bar_type for item in subscriptions if item.bar_type and item.is_internal]
 
     @classmethod
-    def events(cls, source: Sequence[Trades | Bars | Quotes | CustomSeries]) -> list[Trades | Bars | Quotes]:
-        of_market, _ = split_custom(source)
-        if not of_market:
+    def events(cls, source: Sequence[Events], settings: Any) -> list[Trades | Bars | Quotes]:
+        source, _ = split_custom(source)
+        if not source:
             raise BadData("expected data of at least 1 instrument, got none")
-        quotes = _quotes_by_name(of_market)
-        traded = {_name(data) for data in of_market if not isinstance(data, Quotes)}
+        quotes, held = _quotes_by_name(source), [held_data(data) for data in source]
+        if len(set(held)) < len(held):
+            raise BadData(f"expected data of different instruments or kinds, got {', '.join(map(str, held))}")
+        about = predicted(spec_of(settings.spec).features, [item.instrument_id for item in held if item.instrument_id])
+        traded: dict[str, Trades | Bars | Quotes] = {}
+        for data in sorted(source, key=_coarseness):
+            traded.setdefault(_name(data), data)
         return [
-            _within(data, quotes) for data in of_market if not isinstance(data, Quotes) or _name(data) not in traded
+            _within(data, quotes)
+            for data, item in zip(source, held, strict=True)
+            if item.instrument_id in about and traded[_name(data)] is data
         ]
 
     @classmethod
@@ -108,22 +126,37 @@ class FeatureMarket(Market[Any]):
         """Return nothing: `run` hands the data over."""
         return []
 
+    @property
+    def known_instruments(self) -> list[Instrument]:
+        """What is traded, after the instruments whose data are there besides: a venue's account is in its currency."""
+        known = {instrument.id: instrument for instrument in (*self._beside.instruments, *self.instruments)}
+        return list(known.values())
+
     def run(self, node: BacktestNode, engine: BacktestEngine) -> None:
-        events = [stream for part in self.parts for stream in event_streams(part.run, part.instrument)]
-        beside = [(part.quotes, part.instrument) for part in self.parts if part.quotes is not None]
-        quotes = [stream for pair in beside for stream in event_streams(*pair)]
-        assumed = [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
+        streams = series_streams(*zip(*self._in_order(), strict=True))
         # At one time the quotes of the venue, which trades met, come first; those that trades imply follow them.
-        last_ns = max(int(stream.ts_init[-1]) for stream in (*quotes, *events))
-        received = [series.received_between(0, last_ns) for series in self._custom]
-        streams = [*quotes, *events, *assumed, *(_published(series) for series in received if len(series))]
+        streams += [stream for part in self.parts if (stream := self._assumed_quotes(part)) is not None]
+        last_ns = max(int(stream.ts_init[-1]) for stream in streams)
+        streams += [Stream(events.ts_init, events.wrapped) for events in self._custom if len(events)]
         engine.add_data_iterator("market", self._chunks(streams))
-        spans = [stream.ts_init[[0, -1]].tolist() for stream in streams]
-        engine.run(start=min(first for first, _ in spans), end=max(last for _, last in spans))
+        engine.run(start=min(int(stream.ts_init[0]) for stream in streams), end=last_ns)
+
+    def _in_order(self) -> Iterator[tuple[Trades | Bars | Quotes, Instrument]]:
+        """Yield all data in the order in which they were given, with their instruments."""
+        parts = {_name(part.data): part for part in self.parts}
+        beside = zip(self._beside.series, self._beside.instruments, strict=True)
+        for data in self.source:
+            part = parts.get(_name(data))
+            if part is None or held_data(data) not in (held_data(part.run), held_data(part.quotes or part.run)):
+                yield next(beside)
+            elif held_data(data) == held_data(part.run):
+                yield part.run, part.instrument
+            elif part.quotes is not None:
+                yield part.quotes, part.instrument
 
     def _chunks(self, streams: Sequence[Stream]) -> Iterator[list[Data]]:
         """Yield all data, with bars that the engine would aggregate as data of their own."""
-        for chunk in merge(streams, InternalBars(self._internal, self.instruments)):
+        for chunk in merge(streams, InternalBars(self._internal, self.known_instruments)):
             yield [
                 CustomData(CLOSED_BAR, ClosedBar(data))
                 if isinstance(data, Bar) and data.bar_type.is_internally_aggregated()
@@ -148,12 +181,11 @@ class FeatureMarket(Market[Any]):
         return ClosedMarkets(engine, closed).held if closed else super().hold_orders(engine)
 
 
-def _published(series: CustomSeries) -> Stream:
-    """Return the stream of custom data, as the engine publishes them."""
-    data_type = DataType(series.data_class)
-    return Stream(
-        series.ts_init, lambda start, stop: [CustomData(data_type, datum) for datum in series.data[start:stop]]
-    )
+def _coarseness(data: Trades | Bars | Quotes) -> tuple[int, int]:
+    """Return a key by which those data of an instrument that orders are best filled and valued on come first."""
+    if isinstance(data, Bars):
+        return 1, data.interval_ns
+    return 2 * isinstance(data, Quotes), 0
 
 
 def _name(data: Trades | Bars | Quotes) -> str:

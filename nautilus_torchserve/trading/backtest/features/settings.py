@@ -6,6 +6,7 @@ from typing import Any, Self, get_type_hints
 
 from nautilus_trader.model.instruments import Instrument
 from nautilus_trader.trading.config import StrategyConfig
+from nautilus_trader.trading.strategy import Strategy
 
 from nautilus_torchserve.models.spec import load_object
 from nautilus_torchserve.models.table import spec_of
@@ -15,8 +16,11 @@ from nautilus_torchserve.trading.checks import BadSetting, check_size, expect
 from nautilus_torchserve.trading.features.actor import FeatureActorConfig
 from nautilus_torchserve.trading.instruments.names import order_id_tag
 from nautilus_torchserve.trading.live.components import config_from
+from nautilus_torchserve.trading.prediction_strategy import PredictionStrategy
 
-_FOLLOWING = {"instrument_id", "order_id_tag", "trade_size", "max_age_ns"}
+_ACTING = ("on_data", "act_on")
+"""Methods of `PredictionStrategy`, of which a strategy has at least one of its own."""
+_FOLLOWING = {"instrument_id", "order_id_tag", "strategy_id", "trade_size", "max_age_ns"}
 """Fields of a strategy's configuration that follow from the settings of the run."""
 
 
@@ -87,7 +91,12 @@ class FeatureBacktestSettings(RunSettings):
     def strategy_config(self) -> type[StrategyConfig]:
         trading = spec_of(self.spec).trading
         if self.strategy_path is not None:
-            load_object(self.strategy_path)
+            strategy = load_object(self.strategy_path)
+            if not (isinstance(strategy, type) and issubclass(strategy, Strategy)):
+                raise BadSetting(f"{self.strategy_path}: expected a NautilusTrader Strategy, got {strategy!r:.80}")
+            base = PredictionStrategy
+            if issubclass(strategy, base) and all(getattr(strategy, name) is vars(base)[name] for name in _ACTING):
+                raise BadSetting(f"{self.strategy_path}: expected a method act_on(prediction), got none")
             trading = trading.with_strategy(self.strategy_path)
         path = trading.strategy_config
         if path is None:

@@ -45,8 +45,8 @@ class NewsMarket(BarMarket):
     is_array_based = False
 
     @classmethod
-    def events(cls, source: Any) -> list[Bars]:
-        return super().events(source.bars)
+    def events(cls, source: Any, settings: Any) -> list[Bars]:
+        return super().events(source.bars, settings)
 
     def write_catalog(self, folder: Path) -> list[BacktestDataConfig]:
         write_news_catalog(folder, self._headlines())

@@ -96,7 +96,7 @@ class TradeMarket(Market[Trades]):
         super().__init__(source, parts, settings, metadata)
 
     @classmethod
-    def events(cls, source: Trades | TradesAndQuotes) -> list[Trades]:
+    def events(cls, source: Trades | TradesAndQuotes, settings: Any) -> list[Trades]:
         return [source.trades if isinstance(source, TradesAndQuotes) else source]
 
     @classmethod

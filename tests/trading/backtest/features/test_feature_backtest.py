@@ -10,6 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from bar_support import market
+from nautilus_trader.core.data import Data as NautilusData
+from nautilus_trader.model.custom import customdataclass
 from nautilus_trader.model.data import Bar, BarType, OrderBookDepth10, QuoteTick, TradeTick
 from nautilus_trader.model.enums import OrderSide
 from nautilus_trader.model.identifiers import InstrumentId
@@ -26,9 +28,10 @@ from nautilus_torchserve.models.spec import FeatureSet, ModelSpec, Output
 from nautilus_torchserve.trading.backtest.features.settings import FeatureBacktestSettings
 from nautilus_torchserve.trading.backtest.report import summary, write_reports
 from nautilus_torchserve.trading.backtest.results import BacktestResult
-from nautilus_torchserve.trading.backtest.run import Data, run_backtest
+from nautilus_torchserve.trading.backtest.run import Data, StrategyFailed, run_backtest
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.arrays import feature_arrays
+from nautilus_torchserve.trading.features.custom_events import CustomEvents, load_custom_events
 from nautilus_torchserve.trading.features.leak import find_leaks
 from nautilus_torchserve.trading.instruments.instruments import implied, to_depth10
 from nautilus_torchserve.trading.prediction import Prediction
@@ -55,12 +58,12 @@ class Moves:
 
     def update(self, data: Any) -> list[float] | None:
         instrument_id = data.bar_type.instrument_id if isinstance(data, Bar) else data.instrument_id
-        kind, price = (instrument_id, type(data)), price_of(data)
+        kind, price = (instrument_id, str(getattr(data, "bar_type", type(data)))), price_of(data)
         before, self.last[kind] = self.last.get(kind), price
         if before is None:
             return None
         move = 1e4 * (price / before - 1)
-        if instrument_id == self.own and kind == next(iter(self.last)):
+        if kind == next((first for first in self.last if first[0] == self.own), None):
             return [move, self.other]
         self.other = move
         return None
@@ -74,6 +77,8 @@ def spec_on(*data: str) -> ModelSpec:
 TRADES, BARS, QUOTES = spec_on("trades"), spec_on("bars:1-MINUTE-LAST-EXTERNAL"), spec_on("quotes")
 BOTH, DEPTH, ALL = spec_on("trades", "quotes"), spec_on("depth"), spec_on("trades", "depth", "quotes")
 CROSS = spec_on("bars:1-MINUTE-LAST-EXTERNAL", "bars:ETHUSD.SIM-1-MINUTE-LAST-EXTERNAL")
+MIXED = spec_on("trades", "bars:1-MINUTE-LAST-EXTERNAL")
+FRAMES = spec_on("bars:1-MINUTE-LAST-EXTERNAL", "bars:5-MINUTE-LAST-EXTERNAL")
 TICK_BARS = spec_on("bars:5-TICK-LAST-INTERNAL")
 
 
@@ -116,6 +121,48 @@ class OnBars(Strategy):
             self.submit_order(self.order_factory.market(instrument.id, side, instrument.make_qty(0.1)))
 
 
+@customdataclass
+class Sentiment(NautilusData):
+    """Data of a class of one's own."""
+
+    score: float = 0.0
+
+
+class ScoredMoves(Moves):
+    """Moves of trades, with the last score in place of the other data's move."""
+
+    def update(self, data: Any) -> list[float] | None:
+        if isinstance(data, Sentiment):
+            self.other = data.score
+            return None
+        return super().update(data)
+
+
+_SCORED = spec_on("trades", f"custom:{__name__}:Sentiment")
+SCORED = replace(_SCORED, features=replace(_SCORED.features, streaming=f"{__name__}:ScoredMoves"))
+
+
+@pytest.fixture(scope="session")
+def moves_archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A TorchScript program that expects moves to go on, packed as `pack FILE` does."""
+    torch = pytest.importorskip("torch")
+    from nautilus_torchserve.release.build.archive import pack_run
+    from nautilus_torchserve.training.artefacts.run import Interface, write_artefact_run
+
+    class Program(torch.nn.Module):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return torch.stack([rows[:, 0] + 0.5 * rows[:, 1], 0 * rows[:, 0]], dim=1)
+
+    folder = tmp_path_factory.mktemp("moves")
+    rows = torch.randn(100, 2)
+    torch.jit.trace(Program(), rows).save(str(folder / "moves.pt"))
+    run = folder / "run"
+    run.mkdir()
+    write_artefact_run(folder / "moves.pt", run, Interface(spec=TRADES), rows.numpy())
+    pack_run("moves", TRADES.handler, run, "1.0", folder)
+    return folder / "moves.mar"
+
+
 def settings_for(archive: Path, spec: str, **fields: Any) -> FeatureBacktestSettings:
     return FeatureBacktestSettings(
         url=f"mar:{archive}",
@@ -146,15 +193,39 @@ def test_trades_with_their_implied_quotes(moves_archive: Path) -> None:
     assert len(result.fills) > 20
 
 
-def test_bars_of_several_instruments_and_those_of_another_one(moves_archive: Path, tmp_path: Path) -> None:
+def test_several_instruments(moves_archive: Path, tmp_path: Path) -> None:
     bars = [market("SIMUSD", 90), market("ETHUSD", 90, seed=2)]
-    settings = settings_for(moves_archive, "CROSS", latency_ns=10**7)
+    settings = settings_for(moves_archive, "BARS", latency_ns=10**7)
 
     result = in_both_modes(bars, settings)
 
     assert [len(part.predictions) > 50 for part in result.instruments] == [True, True]
     assert write_reports(settings, result, tmp_path).name == "summary.json"
     assert summary(settings, result)["events"] == 180
+
+
+@pytest.mark.parametrize(
+    ("spec", "is_reversed"), [("CROSS", False), ("CROSS", True), ("BOTH", False), ("MIXED", True), ("FRAMES", True)]
+)
+def test_actor_is_given_what_training_is(moves_archive: Path, spec: str, is_reversed: bool) -> None:
+    trades, minutes = load(None, trades=300, seed=2), market("SIMUSD", 90)
+    of_trades = replace(minutes, interval_ns=5 * minutes.interval_ns)
+    data: list[Any] = {
+        "CROSS": [minutes, market("ETHUSD", 90, seed=2)],  # all bars close at the same times
+        "BOTH": [trades, implied(trades)],  # a quote at the time of each trade
+        "MIXED": [trades, replace(minutes, ts_event=trades.ts_init[: 3 * len(minutes) : 3].copy())],
+        "FRAMES": [minutes, of_trades],
+    }[spec]
+    data = data[::-1] if is_reversed else data
+
+    result = in_both_modes(data, settings_for(moves_archive, spec))
+
+    (about,) = result.instruments
+    inputs = feature_arrays(f"{__name__}:{spec}", data).inputs[: len(about.predictions)].astype(np.float64)
+    margins = inputs[:, 0] + 0.5 * inputs[:, 1]
+    np.testing.assert_allclose(about.predictions["up"], 1 / (1 + np.exp(-margins)), rtol=1e-5)
+    assert about.data.instrument.symbol == "SIMUSD"
+    assert len(about.predictions) > 50
 
 
 def test_orders_meet_the_quotes_that_features_are_computed_from(moves_archive: Path) -> None:
@@ -168,17 +239,6 @@ def test_orders_meet_the_quotes_that_features_are_computed_from(moves_archive: P
     worse = np.where(is_buy, 1, -1) * (np.round(result.fills["price"].to_numpy() * 100).astype(int) - quoted)
     assert len(result.fills) > 10
     assert set(worse) <= {1, 2}  # one tick, or beyond the quoted size two
-
-
-def test_quotes_of_the_venue_beside_trades(moves_archive: Path) -> None:
-    trades = load(None, trades=300, seed=2)
-    known = implied(trades)
-    quotes = replace(known, ts_event=known.ts_event - 1_000, ts_init=known.ts_init - 1_000)
-
-    result = in_both_modes([trades, quotes], settings_for(moves_archive, "BOTH"))
-
-    assert len(result.instruments) == 1
-    assert len(result.predictions) > 250
 
 
 def with_levels(quotes: Quotes) -> Depth:
@@ -234,6 +294,28 @@ def test_training_and_leak_have_the_depth_that_a_backtest_has(moves_archive: Pat
     assert leaks == ()
 
 
+def test_data_of_a_class_of_ones_own_reach_features_everywhere(moves_archive: Path, tmp_path: Path) -> None:
+    trades = load(None, trades=300, seed=2)
+    times = trades.ts_init[::30] + 5
+    scores = [Sentiment(ts_event=ts - 5, ts_init=ts, score=float(n % 3)) for n, ts in enumerate(times.tolist())]
+    ParquetDataCatalog(tmp_path).write_data([*scores])
+    custom = load_custom_events(Sentiment, tmp_path)
+
+    result = in_both_modes([trades, custom], settings_for(moves_archive, "SCORED"))
+    arrays = feature_arrays(SCORED, [trades, custom])
+    without = run_backtest([trades, CustomEvents(Sentiment, scores[:1])], settings_for(moves_archive, "SCORED"))
+
+    assert len(result.predictions) + result.not_arrived == len(arrays) == 296
+    assert set(arrays.inputs[:, 1]) == {0.0, 1.0, 2.0}
+    assert not without.predictions["up"].equals(result.predictions["up"])
+    since_last_score = replace(SCORED, features=replace(SCORED.features, warm_up=40))
+    assert find_leaks(since_last_score, [trades, custom]).leaks == ()
+    with pytest.raises(BadData, match="expected data of Sentiment, which its features are computed from, got trades"):
+        run_backtest([trades], settings_for(moves_archive, "SCORED"))
+    with pytest.raises(BadData, match="datum 2: expected ts_init sorted in time"):
+        CustomEvents(Sentiment, scores[1::-1])
+
+
 def test_bars_that_nautilus_trader_aggregates(moves_archive: Path) -> None:
     trades = load(None, trades=300, seed=3)
 
@@ -252,12 +334,50 @@ def test_strategy_of_ones_own_may_trade_without_predictions(moves_archive: Path,
     assert "OnBars" in write_reports(settings, result, tmp_path).read_text()
 
 
+class FailingConfig(FollowConfig, kw_only=True, frozen=True):
+    """Configuration of `Failing`."""
+
+
+class Failing(Follow):
+    def act_on(self, prediction: Prediction) -> str:
+        return str(prediction.outputs["upp"])
+
+
+class MoreArgumentsConfig(FollowConfig, kw_only=True, frozen=True):
+    """Configuration of `MoreArguments`."""
+
+
+class MoreArguments(Follow):
+    def __init__(self, config: MoreArgumentsConfig, more: int) -> None:
+        super().__init__(config)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("Failing", r"test_feature_backtest:Failing: .*test_feature_backtest.py:\d+: KeyError: 'upp'"),
+        ("MoreArguments", r"test_feature_backtest:MoreArguments: TypeError: .* missing 1 required .* 'more'"),
+    ],
+)
+def test_fault_of_a_strategy_names_its_line(moves_archive: Path, name: str, message: str) -> None:
+    with pytest.raises(StrategyFailed, match=message):
+        run_backtest(
+            [load(None, trades=50, seed=1)], settings_for(moves_archive, "TRADES", strategy_path=f"{__name__}:{name}")
+        )
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
+        ({"strategy_path": f"{__name__}:SCHEMA"}, "test_feature_backtest:SCHEMA: expected a NautilusTrader Strategy"),
         ({"strategy_path": None}, r"expected a strategy for .*:TRADES \(--strategy my_strategies:Name\), got none"),
+        (
+            {"strategy_path": "nautilus_torchserve.trading.prediction_strategy:PredictionStrategy"},
+            r"expected a method act_on\(prediction\), got none",
+        ),
         ({"strategy_settings": {"leest": 0.4}}, "FollowConfig.leest: expected a field of FollowConfig, got an unknown"),
         ({"strategy_settings": {"least": "high"}}, "FollowConfig: Expected `float`, got `str`"),
+        ({"strategy_settings": {"strategy_id": "A-1"}}, "expected no strategy_id among the strategy's settings"),
         ({"strategy_settings": {"trade_size": 1}}, "expected no trade_size among the strategy's settings"),
         ({"traffic": "sqlite:///x"}, "expected no traffic for"),
     ],
@@ -270,5 +390,9 @@ def test_settings_of_the_strategy_are_checked(moves_archive: Path, fields: dict[
 def test_data_without_what_the_spec_names_are_refused(moves_archive: Path) -> None:
     with pytest.raises(BadData, match=r"expected quotes of SIMUSD.SIM, which its features .*, got trades"):
         run_backtest([load(None, trades=50, seed=1)], settings_for(moves_archive, "QUOTES"))
+    with pytest.raises(
+        BadData, match=r"expected data of different instruments or kinds, got trades of SIMUSD.SIM, trad"
+    ):
+        run_backtest([load(None, trades=50, seed=1)] * 2, settings_for(moves_archive, "TRADES"))
     with pytest.raises(BadData, match="expected data of at least 1 instrument, got none"):
         run_backtest([], settings_for(moves_archive, "TRADES"))
