@@ -32,7 +32,7 @@ BELOW: dict[str, set[str]] = {
     "inference": FOUNDATION | {"features", "model_defs", "models", "wire"},
     "worker": FOUNDATION | {"features", "inference", "models", "wire"},
     "serving": FOUNDATION | {"features", "models", "signing", "wire"},
-    "traffic": FOUNDATION | {"features", "serving", "wire"},
+    "traffic": FOUNDATION | {"features", "models", "serving", "wire"},
     "training": FOUNDATION
     | {"features", "inference", "market", "mlflow_store", "model_defs", "models", "scores", "wire"},
     "release": FOUNDATION | {"inference", "models", "serving", "signing", "traffic", "wire"},

@@ -84,7 +84,7 @@ def result_table(report: Mapping[str, Any]) -> Table:
         table.add_row("refused orders", f"{report['refused_orders']:,}; the last: {report['last_refused_order']}")
     currency = report["currency"]
     pnl, fees = plain_amount(report["pnl"]), plain_amount(report["fees"])
-    table.add_row("PnL", f"{pnl} {currency} ({report['return_pct']:.3f} %), after fees of {fees}")
+    table.add_row("PnL", f"{pnl} {currency} ({report['return_pct']:.4g} %), after fees of {fees}")
     for name in ("funding", "borrow"):
         if report[name] is not None:
             table.add_row(name, f"{plain_amount(report[name])} {currency} paid")

@@ -24,6 +24,7 @@ from types import ModuleType
 from typing import Any
 
 from nautilus_torchserve.bundle import BUNDLE, LIBRARY_ROOT
+from nautilus_torchserve.models.json_mapping import JsonMapping
 from nautilus_torchserve.user_error import InvalidArgument, UserError
 
 ACTIVATIONS = ("softmax", "sigmoid")
@@ -190,6 +191,9 @@ class ModelSpec:
     """How it is fitted; None where run folders come from elsewhere, such as `training.runs.save.save_run`."""
     trading: Trading = Trading()
     """How it is traded on."""
+    mapping: JsonMapping | None = None
+    """Requests and answers of a model of another make, which a server has and this library does not pack; None: the
+    model is one of this library's archives, which describe themselves."""
 
     def __post_init__(self) -> None:
         _check_fields(self, "name", "inference", "handler", networks=Network, outputs=Output)
@@ -208,6 +212,23 @@ class ModelSpec:
             raise InvalidArgument(
                 f"{self.name}: expected at least 2 outputs for softmax, which is 1 for a single one, got {names[0]}: "
                 "use sigmoid"
+            )
+        if self.mapping is not None:
+            self._check_mapping(self.mapping)
+
+    def _check_mapping(self, mapping: JsonMapping) -> None:
+        if not isinstance(mapping, JsonMapping):
+            raise InvalidArgument(f"{self.name}: expected mapping as a JsonMapping, got {mapping!r:.80}")
+        names, mapped = [output.name for output in self.outputs], list(mapping.outputs)
+        if set(names) != set(mapped):
+            raise InvalidArgument(
+                f"{self.name}: expected a mapping of the outputs {', '.join(names)}, got one of "
+                f"{', '.join(map(str, mapped)) or 'none'}"
+            )
+        if self.networks or self.activation is not None:
+            raise InvalidArgument(
+                f"{self.name}: expected neither networks nor an activation beside a mapping (the server's own model "
+                "computes the outputs), got some"
             )
 
     def network(self, name: str) -> Network:

@@ -14,6 +14,8 @@ DOTTED = {"color": MUTED, "dash": "dot", "width": 1.2}
 """Line of a reference: perfect calibration, a coin."""
 LEGEND = {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"}
 """Above the figure."""
+EXACT = ",.12~r"
+"""Format of prices and amounts on axes: a balance of 10,000 BTC may change by thousandths."""
 _WHOLE = (0.0, 1.0)
 
 

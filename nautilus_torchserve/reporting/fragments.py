@@ -26,10 +26,11 @@ def amount(value: float | None, sign: bool = False) -> str:
 
 
 def number(value: float | None, digits: int = 3, unit: str = "") -> str:
-    """Format a number with `digits` decimals and its unit; a dash where there is none."""
+    """Format a number with `digits` decimals and its unit, with two digits where these are all 0; a dash for none."""
     if value is None or not np.isfinite(value):
         return DASH
-    return (_MINUS if value < 0 else "") + f"{abs(value):,.{digits}f}{unit}"
+    small = 0 < abs(value) < 0.5 * 10.0**-digits
+    return (_MINUS if value < 0 else "") + (f"{abs(value):.2g}" if small else f"{abs(value):,.{digits}f}") + unit
 
 
 def change(value: float | None, digits: int = 3, unit: str = "") -> str:

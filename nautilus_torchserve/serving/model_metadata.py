@@ -31,8 +31,10 @@ INPUT_KINDS = ("rows", "texts", "windows and texts")
 """Values of ``inputs``."""
 HOW_TO_DESCRIBE = (
     "a model that is traded on answers a request with the header 'describe: True' with a JSON object, "
-    "see docs/archives.md"
+    "or its spec has a mapping, see docs/archives.md"
 )
+UNKNOWN_DIGEST = "unknown"
+"""Digest of an archive of another make, whose server does not say what it serves."""
 OUTCOMES_PURPOSE = "the outcome of a prediction is scored by it, leave --traffic out to run without"
 Check = tuple[str, Callable[[Any], bool]]
 """Description of the values that a field can have, and whether a value is one of them."""
@@ -196,6 +198,8 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Headlines that go with a window of bars; None where ``model.json`` describes none, or not all about them."""
     edge: str | None
     """``metrics.edge``: result of the evaluation, in one sentence."""
+    max_rows: int | None = None
+    """Most rows that a client should give to one call; None: any number. A model of another make answers one."""
     document: dict[str, Any]
     """The whole description, in plain JSON types."""
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.serving.client.archive_file import UnreadableArchive
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.client.transports import SERVER_PREFIXES, is_server_url
@@ -33,6 +34,8 @@ class ModelConnector:
     """Longest wait for one response (seconds)."""
     check_metadata: CheckMetadata | None = None
     """See `CheckMetadata`."""
+    spec: ModelSpec | None = None
+    """The model's spec, see `serving.client.client.connect`."""
 
     def connect(self, version: str | None = None) -> InferenceClient:
         """Connect to a version, or with None to the server's default one, whichever that is at each request.
@@ -46,7 +49,13 @@ class ModelConnector:
         """
         try:
             client = connect(
-                self.url, self.model, version, schema=self.schema, token=self.token, timeout_s=self.timeout_s
+                self.url,
+                self.model,
+                version,
+                schema=self.schema,
+                spec=self.spec,
+                token=self.token,
+                timeout_s=self.timeout_s,
             )
         except UnreadableArchive:
             raise

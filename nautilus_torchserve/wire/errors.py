@@ -129,6 +129,22 @@ class IncompleteMetadata(InvalidResponse):
     """A model's metadata lack what the caller needs."""
 
 
+class NotJson(InvalidResponse):
+    """A model of another make answered what is no JSON."""
+
+
+class OutputMissing(InvalidResponse):
+    """The answer of a model of another make has no value where its spec maps an output to."""
+
+
+class OutputNotNumeric(InvalidResponse):
+    """An answer of a model of another make has no number where its spec maps an output to."""
+
+
+class PredictionFailed(ServerFault):
+    """The handler of a model of another make failed on a row."""
+
+
 class OutputNotFinite(RequestError, code=500):
     """The model computed NaN or infinity, which nobody may trade on."""
 
@@ -166,7 +182,10 @@ CONTENT_ERRORS = (BadText, BadWindow, BodyTooLarge, NotExplained, ResponseTooLar
 """Errors that only the server can find in a request that is well formed."""
 MAX_QUOTE = 200
 """Most characters of a server's text that a message quotes."""
-PER_ROW_ERRORS = (BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange)
+PER_ROW_ERRORS = (
+    *(BadWindow, NotFinite, OutputNotFinite, OutputOutOfRange),
+    *(NotJson, OutputMissing, OutputNotNumeric, PredictionFailed),
+)
 """Errors that one row of a request can cause for all of them."""
 
 

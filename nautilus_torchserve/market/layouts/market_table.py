@@ -145,8 +145,8 @@ def read_market_table(file: DataFile, what: str, layouts: Sequence[Layout], read
     else:
         names = cells.header
         layout, positions = recognise_header(file.name, names, layouts)
-        form, first = layout.time_form, str(cells.frame.iloc[0, positions["time"]])
-        if form is not None and len(layouts) > 1 and not form.fullmatch(first.strip()):
+        form, first_time = layout.time_form, str(cells.frame.iloc[0, positions["time"]])
+        if form is not None and len(layouts) > 1 and not form.fullmatch(first_time.strip()):
             others = [other for other in layouts if other is not layout]
             layout, positions = recognise_header(file.name, names, others)
     columns = {field: names[position] for field, position in positions.items()}

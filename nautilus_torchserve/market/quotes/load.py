@@ -27,7 +27,8 @@ from nautilus_torchserve.market.trades.trades import Instrument
 PRICES, SIZES = ("bid_price", "ask_price"), ("bid_size", "ask_size")
 MISSING = ("", "nan", "NaN", "9223372036854775807")
 """Cells of a side that has no quote; the number is Databento's."""
-ZERO = r"0+\.?0*"
+ZEROS = ("0", *(f"0.{'0' * decimals}" for decimals in range(1, 10)))
+"""Cells of a price or a size of 0."""
 SIZE = 1_000_000
 """Size of quotes that have none, as `nautilus_trader.persistence.wranglers.QuoteTickDataWrangler` has it."""
 MOST_CROSSED = 0.01
@@ -121,8 +122,8 @@ def _is_of_one_side(table: MarketTable) -> NDArray[np.bool_]:
     missing = np.zeros(len(table.frame), dtype=bool)
     for fields in zip(PRICES, SIZES, strict=True):
         if {*fields} <= {*table.columns}:
-            cells = [table.frame[table.columns[field]].str.fullmatch(ZERO) for field in fields]
-            missing |= (cells[0] & cells[1]).to_numpy(dtype=bool)
+            cells = [table.frame[table.columns[field]].isin(ZEROS) for field in fields]
+            missing |= (cells[0] & cells[1]).to_numpy()
     return missing
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nautilus_torchserve.reporting.backtest.data import ReportData, probabilities
 from nautilus_torchserve.reporting.backtest.summary import confident, outcome_calibration
 from nautilus_torchserve.reporting.backtest.thinning import line_points, strongest_points
-from nautilus_torchserve.reporting.drawing import BUY, LEGEND, LINE, SELL, blank_figure, reliability_figure
+from nautilus_torchserve.reporting.drawing import BUY, EXACT, LEGEND, LINE, SELL, blank_figure, reliability_figure
 from nautilus_torchserve.scores.latency import percentiles_ms
 
 _LATENCY_BINS = 60
@@ -34,7 +34,7 @@ def price_figure(data: ReportData) -> go.Figure | None:
         _add_predictions(figure, data, side, colour)
     for side, colour, symbol in (("BUY", BUY, "triangle-up"), ("SELL", SELL, "triangle-down")):
         _add_fills(figure, data, side, colour, symbol)
-    figure.update_yaxes(title_text="Price", tickformat=",~r", exponentformat="none")
+    figure.update_yaxes(title_text="Price", tickformat=EXACT, exponentformat="none")
     return _over_time(figure, data)
 
 
@@ -57,13 +57,13 @@ def equity_figure(data: ReportData) -> go.Figure | None:
             line={"color": BUY if fill == "none" else SELL, "width": 1.4},
             fill=fill,
             fillcolor="rgba(221, 107, 32, 0.18)",
-            hovertemplate="%{y:,.2f}",
+            hovertemplate=f"%{{y:{EXACT}}}",
         )
     currency = escape(data.currency)
     figure.update_layout(
         showlegend=False,
-        yaxis={"domain": [0.38, 1.0], "title": {"text": f"Equity ({currency})"}, "tickformat": ",~r"},
-        yaxis2={"domain": [0.0, 0.3], "title": {"text": "Drawdown"}, "tickformat": ",~r", "nticks": 4},
+        yaxis={"domain": [0.38, 1.0], "title": {"text": f"Equity ({currency})"}, "tickformat": EXACT},
+        yaxis2={"domain": [0.0, 0.3], "title": {"text": "Drawdown"}, "tickformat": EXACT, "nticks": 4},
         xaxis={"anchor": "y2"},
     )
     return _over_time(figure, data)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from nautilus_torchserve.reporting.drawing import BUY, LINE, SELL, blank_figure
+from nautilus_torchserve.reporting.drawing import BUY, EXACT, LINE, SELL, blank_figure
 from nautilus_torchserve.reporting.explanation.sentences import Driver, amount, sentences, step_noun, strongest
 from nautilus_torchserve.reporting.fragments import caption_line, chart, note_list
 
@@ -108,7 +108,7 @@ def window_figure(explanation: Mapping[str, Any]) -> go.Figure:
         showlegend=False,
         hovermode="closest",
         xaxis={"anchor": "y2", "title": {"text": f"{noun.capitalize()}s from the newest"}, "nticks": 9},
-        yaxis={"domain": [0.58, 1.0], "title": {"text": drawn.capitalize()}, "tickformat": ",~r", "nticks": 5},
+        yaxis={"domain": [0.58, 1.0], "title": {"text": drawn.capitalize()}, "tickformat": EXACT, "nticks": 5},
         yaxis2={"domain": [0.0, 0.52], "autorange": "reversed", "showgrid": False},
     )
     return figure

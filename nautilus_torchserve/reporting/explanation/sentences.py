@@ -97,7 +97,7 @@ def completeness(explanation: Mapping[str, Any]) -> str:
 
 def amount(value: float, output: str, sign: bool = False) -> str:
     """Return a value of an output with its unit."""
-    form = ",.2f" if output == "price" else ".3f"
+    form = ",.2f" if output == "price" else ".2g" if 0 < abs(value) < 0.0005 else ".3f"
     text = _minus(f"{value:{'+' if sign else ''}{form}}")
     if output == "log_odds_up" and not sign:
         return f"{text} (probability {1 / (1 + math.exp(-value)):.3f})"

@@ -10,7 +10,7 @@ import orjson
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from nautilus_torchserve.reporting.drawing import BUY, LEGEND, MUTED, blank_figure
+from nautilus_torchserve.reporting.drawing import BUY, EXACT, LEGEND, MUTED, blank_figure
 from nautilus_torchserve.reporting.fragments import (
     amount,
     banner,
@@ -196,7 +196,7 @@ def latency_sweep_figure(runs: Sequence[Mapping[str, Any]], labels: Sequence[str
         tickvals=at,
         ticktext=list(labels),
     )
-    figure.update_yaxes(title_text=f"P&L ({escape(currency)})", tickformat=",~r")
+    figure.update_yaxes(title_text=f"P&L ({escape(currency)})", tickformat=EXACT)
     figure.update_layout(legend=LEGEND, hovermode="closest")
     return figure
 

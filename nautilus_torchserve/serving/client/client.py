@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.serving.client.transports import Target, find_transport
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
@@ -157,6 +158,7 @@ def connect(
     version: str | None = None,
     *,
     schema: FeatureSchema | None = None,
+    spec: ModelSpec | None = None,
     token: Token = None,
     timeout_s: float = 5.0,
 ) -> InferenceClient:
@@ -174,6 +176,8 @@ def connect(
         A fixed version; default: the server's default version, whichever that is at each request.
     schema : FeatureSchema, optional
         Features that the caller computes; a response of a version that was trained on others is refused, too.
+    spec : ModelSpec, optional
+        The model's spec; one with a ``mapping`` says how a model of another make is requested.
     token : Token, optional
         TorchServe's inference token, or its source at each request.
     timeout_s : float
@@ -182,7 +186,7 @@ def connect(
     Raises
     ------
     InvalidArgument
-        No transport reaches the URL.
+        No transport reaches the URL, or not a model of this spec.
     SchemaMismatch
         The model was trained on other features.
     RequestError
@@ -190,7 +194,7 @@ def connect(
     UnreadableArchive, Untrusted
         The path after ``mar:`` is no archive, or one that no trusted key has signed.
     """
-    target = Target(url, model, version, None if schema is None else schema.sha256, token, timeout_s)
+    target = Target(url, model, version, None if schema is None else schema.sha256, token, timeout_s, spec)
     client = find_transport(url).connect(target)
     trained, sha256 = client.metadata.feature_schema, client.metadata.feature_schema_sha256
     if schema is None or (schema.sha256 == sha256 and schema == trained):

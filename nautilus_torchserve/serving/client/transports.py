@@ -7,6 +7,7 @@ from nautilus_torchserve.serving.tokens import Token
 from nautilus_torchserve.user_error import InvalidArgument
 
 if TYPE_CHECKING:
+    from nautilus_torchserve.models.spec import ModelSpec
     from nautilus_torchserve.serving.client.client import InferenceClient
 
 
@@ -20,6 +21,8 @@ class Target(NamedTuple):
     """Hash of the features that the caller computes; None: not compared."""
     token: Token
     timeout_s: float
+    spec: "ModelSpec | None" = None
+    """Spec of the model, where the caller has one."""
 
 
 class Transport(NamedTuple):
@@ -33,12 +36,21 @@ class Transport(NamedTuple):
 
 
 def _connect_http(target: Target) -> "InferenceClient":
+    if target.spec is not None and target.spec.mapping is not None:
+        from nautilus_torchserve.serving.client.json_client import JsonClient  # needs pycurl
+
+        return JsonClient(target, target.spec, target.spec.mapping)
     from nautilus_torchserve.serving.client.http_client import HttpClient  # needs pycurl
 
     return HttpClient(target)
 
 
 def _connect_archive(target: Target) -> "InferenceClient":
+    if target.spec is not None and target.spec.mapping is not None:
+        raise InvalidArgument(
+            f"{target.url:.200}: expected the url of a server, {SERVER_PREFIXES}, for {target.spec.name}, whose "
+            "spec has a mapping: an archive of another make runs in TorchServe alone (serve start)"
+        )
     from nautilus_torchserve.serving.client.in_process import InProcessClient, parse_archive_url  # needs torch
 
     return InProcessClient(*parse_archive_url(target.url), target.model, target.version)

@@ -207,7 +207,12 @@ def served_metadata(settings: RunSettings, version: str | None = None) -> ModelM
     """
     token = os.environ.get(settings.token_env)
     with connect(
-        settings.url, settings.model, version or settings.version, token=token, timeout_s=settings.timeout_s
+        settings.url,
+        settings.model,
+        version or settings.version,
+        spec=spec_of(settings.spec),
+        token=token,
+        timeout_s=settings.timeout_s,
     ) as client:
         return client.metadata
 

@@ -10,6 +10,7 @@ from nautilus_trader.model.enums import BookType
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
+from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.trading.checks import expect
 from nautilus_torchserve.trading.features.instrument_features import InstrumentFeatures, load_schema
@@ -55,6 +56,9 @@ class FeatureActorConfig(ModelActorConfig, kw_only=True, frozen=True):
 
     def feature_schema(self) -> FeatureSchema:
         return load_schema(spec_of(self.spec).features)
+
+    def model_spec(self) -> ModelSpec:
+        return spec_of(self.spec)
 
     def subjects(self) -> list[InstrumentId]:
         return self.instrument_ids
@@ -124,7 +128,7 @@ class FeatureActor(RowActor):
 
     def _make_bars(self) -> None:
         """Prepare the bars of a live run; the engine's own of the same types tell when they are to be closed."""
-        bar_types = [subscription.bar_type for subscription in self._features if subscription.is_internal]
+        bar_types = [item.bar_type for item in self._features if item.bar_type and item.is_internal]
         instruments = (self.cache.instrument(bar_type.instrument_id) for bar_type in bar_types)
         self._bars = InternalBars(bar_types, [instrument for instrument in instruments if instrument is not None])
         for bar_type in bar_types:

@@ -153,9 +153,9 @@ class ModelActor(Actor):
             self._routes = FixedRoute(self.client)
             return
         config, token = self.config, os.environ.get(self.config.token_env)
-        connector = ModelConnector(config.url, config.model, schema, token, config.timeout_s, check_metadata)
+        model = config.url, config.model, schema, token, config.timeout_s, check_metadata, config.model_spec()
         self._store = None if config.traffic is None else TrafficStore(config.traffic)
-        self._routes = open_routes(connector, config.version, self._store)
+        self._routes = open_routes(ModelConnector(*model), config.version, self._store)
 
     def _connect_live(self, schema: FeatureSchema, check_metadata: CheckMetadata | None) -> None:
         if not self.can_be_live:

@@ -9,6 +9,7 @@ from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.features.schema import FeatureSchema
 from nautilus_torchserve.latency.choice import Delay, chosen_delay
+from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
 from nautilus_torchserve.serving.client.transports import SERVER_PREFIXES, URL_PREFIXES, is_server_url, is_url
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
@@ -165,6 +166,10 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
         """Return the schema of the features that the actor computes."""
         raise NotImplementedError
 
+    def model_spec(self) -> ModelSpec | None:
+        """Return the spec by which the model is requested; None where every model describes itself."""
+        return None
+
     def connect(self) -> InferenceClient:
         """Return a client of the model, as one run in a backtest uses it.
 
@@ -173,8 +178,15 @@ class ModelActorConfig(ActorConfig, kw_only=True, frozen=True):
         RequestError, UnreadableArchive
             The model cannot be reached, or was trained on other features.
         """
-        token, schema = os.environ.get(self.token_env), self.feature_schema()
-        return connect(self.url, self.model, self.version, schema=schema, token=token, timeout_s=self.timeout_s)
+        return connect(
+            self.url,
+            self.model,
+            self.version,
+            schema=self.feature_schema(),
+            spec=self.model_spec(),
+            token=os.environ.get(self.token_env),
+            timeout_s=self.timeout_s,
+        )
 
     def subjects(self) -> list[InstrumentId]:
         """Return the instruments that predictions are about."""

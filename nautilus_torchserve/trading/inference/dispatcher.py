@@ -266,7 +266,9 @@ class InferenceDispatcher:
             route = endpoint.routes.route(request.instrument_id.value, request.ts_event, exposed[id(request)])
             routes.setdefault(route, []).append(request)
         for route, together in routes.items():
-            self._send(endpoint, route, together)
+            most = endpoint.routes.metadata.max_rows or len(together)
+            for start in range(0, len(together), most):
+                self._send(endpoint, route, together[start : start + most])
 
     def _send(self, endpoint: Endpoint, route: Route, requests: list[PredictionRequest]) -> None:
         """Send one call; where one of its rows may be to blame for its failure, one for each row, once."""

@@ -237,7 +237,7 @@ class EndpointPool:
         timeout_s = min(config.timeout_s, PATIENCE * config.live.deadline_ns / 1e9)
         self._endpoints = [
             Endpoint(
-                ModelConnector(url, config.model, schema, token, timeout_s, check_metadata),
+                ModelConnector(url, config.model, schema, token, timeout_s, check_metadata, config.model_spec()),
                 config,
                 self._report_health,
                 now_ns,

@@ -35,11 +35,9 @@ class RowActor(ModelActor):
 
     def request(self, request: PredictionRequest) -> None:
         """Request a prediction, unless requests have ended or there is no model."""
-        if self.gave_up or not self.is_connected:
-            return
-        if self.is_live:
-            self.submit(request)
-        else:
+        if self._dispatcher is not None:  # a live run
+            self._dispatcher.submit(request)
+        elif self.is_connected and not self.gave_up:
             self._predict(request)
 
     def _predict(self, request: PredictionRequest) -> None:

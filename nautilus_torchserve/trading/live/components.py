@@ -10,6 +10,7 @@ from nautilus_trader.common.config import NautilusConfig, msgspec_decoding_hook
 from nautilus_trader.model.identifiers import InstrumentId
 
 from nautilus_torchserve.models.spec import load_object
+from nautilus_torchserve.models.table import spec_of
 from nautilus_torchserve.serving.client.client import connect
 from nautilus_torchserve.serving.model_metadata import ModelMetadata
 from nautilus_torchserve.serving.tokens import Token
@@ -83,9 +84,10 @@ def with_own_server(settings: LiveSettings) -> LiveSettings:
 def _first_metadata(urls: Sequence[str], settings: LiveSettings, tokens: Sequence[Token]) -> ModelMetadata:
     actor = settings.model.actor
     name, timeout_s = settings.model.name, actor.get("timeout_s", 5.0)
+    spec = None if settings.model.spec is None else spec_of(settings.model.spec)
     for place, (url, token) in enumerate(zip(urls, tokens, strict=True)):
         try:
-            with connect(url, name, actor.get("version"), token=token, timeout_s=timeout_s) as client:
+            with connect(url, name, actor.get("version"), spec=spec, token=token, timeout_s=timeout_s) as client:
                 return client.metadata
         except RequestError:
             if place == len(urls) - 1:

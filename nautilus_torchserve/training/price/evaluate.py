@@ -171,9 +171,9 @@ def _log_likelihood(forecast: Forecast, blocks: Blocks) -> dict[str, Any]:
 def _edge_sentence(gains: dict[str, dict[str, Any]], beats: bool) -> str:
     error, direction = gains["rmse"], gains["direction"]
     numbers = (
-        f"RMSE {abs(error['gain_bps']):.3f} bps {'less' if error['gain_bps'] >= 0 else 'more'} than that of "
-        f"{error['best_baseline']}, {CONFIDENCE:.0%} interval of the gain {error['interval'][0]:+.3f} to "
-        f"{error['interval'][1]:+.3f}"
+        f"RMSE {abs(error['gain_bps']):.3g} bps {'less' if error['gain_bps'] >= 0 else 'more'} than that of "
+        f"{error['best_baseline']}, {CONFIDENCE:.0%} interval of the gain {error['interval'][0]:+.3g} to "
+        f"{error['interval'][1]:+.3g}"
     )
     if direction["gain"] is None:
         numbers += "; the model forecasts no direction"

@@ -67,7 +67,7 @@ class RecordedInputs(InferenceClient):
             There is no response, for another reason than one of the inputs.
         """
         inputs = list(self._inputs.values())
-        starts = range(0, len(inputs), _rows(inputs[0]) if inputs else 1)
+        starts = range(0, len(inputs), self.metadata.max_rows or (_rows(inputs[0]) if inputs else 1))
         batches = (_batch(inputs[start : start + starts.step]) for start in starts)
         outputs: dict[Key, NDArray[np.float32] | RequestError] = {}
         latency_ns: dict[Key, int] = {}

@@ -12,6 +12,7 @@ from nautilus_torchserve.audit.records import AuditLog, RequestRecord
 from nautilus_torchserve.market.trades.trades import Trades
 from nautilus_torchserve.models.spec import ModelSpec
 from nautilus_torchserve.serving.client.client import InferenceClient, connect
+from nautilus_torchserve.serving.model_metadata import UNKNOWN_DIGEST
 from nautilus_torchserve.trading.instruments.conform import conform, tick_steps
 from nautilus_torchserve.trading.live.parity.backtest import backtest_recorded, traded_instrument
 from nautilus_torchserve.trading.live.parity.inputs import ComputedInputs, own_inputs, tick_inputs
@@ -229,6 +230,11 @@ def _bits(outputs: Mapping[str, float]) -> dict[str, bytes]:
 
 def _client(model: str, version: str, digest: str, urls: Sequence[str], token: str | None) -> InferenceClient:
     """Return a client of this archive."""
+    if digest == UNKNOWN_DIGEST:
+        raise NoParity(
+            f"expected {model} {version} of an archive with a digest, got answers of one of another make, whose server "
+            "does not say what it serves: that the same model answers now cannot be known"
+        )
     for url in urls:
         try:
             client = connect(url, model, version, token=token)

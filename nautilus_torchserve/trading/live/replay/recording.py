@@ -82,7 +82,7 @@ class RecordedTicks:
         """Hash of the values as recorded, the warm-up's too."""
         self.first_ts = int(events.ts_init[warm_up])
         """Time at which the first event after the warm-up was received, as recorded, Unix ns."""
-        self._events, self._warm_up = conform(events, instrument), warm_up
+        self._events, self._warm_up = conform(events, instrument), warm_up  # type: ignore[type-var]
         self._quotes = None if quotes is None else conform(quotes, instrument)
 
     @cached_property
@@ -105,7 +105,7 @@ class RecordedTicks:
         if str(subject) != str(self.instruments[0].id):  # NautilusTrader compares a kind of names with its own alone
             return []
         if kind is self.kind:
-            return _ticks(shifted(self._events.between(0, self._warm_up), shift_ns))
+            return _ticks(shifted(self._events.between(0, self._warm_up), shift_ns))  # type: ignore[type-var]
         if kind is QuoteTick and self._quotes is not None:
             return _ticks(shifted(self._quotes.between(0, self._first_quote), shift_ns))
         return []
@@ -115,7 +115,7 @@ def _moments(series: Sequence[Trades | Quotes | None], first: int, shift_ns: int
     """Yield the events of each place from ``first`` on, one of each series that there is."""
     known = [data for data in series if data is not None]
     for start in range(first, len(known[0]) if known else 0, CHUNK):
-        columns = [_ticks(shifted(data.between(start, start + CHUNK), shift_ns)) for data in known]
+        columns = [_ticks(shifted(data.between(start, start + CHUNK), shift_ns)) for data in known]  # type: ignore[type-var]
         for together in zip(*columns, strict=True):
             yield together[0].ts_init, list(together)
 
