@@ -94,7 +94,7 @@ def load_market(
         if "bars" in kinds and interval is not None:
             read = sources.files.read(sources.stamp, sources.price_type)
             loaded.append(load_bars(path, events, seed, name, sources.bar or parse_interval(interval), read))
-        elif kinds <= {"quotes", "depth"}:
+        elif kinds and kinds <= {"quotes", "depth"}:
             if path is None:
                 needed = " and ".join(sorted(kinds))
                 raise typer.BadParameter(f"expected {needed}, which {spec} takes, got none: they are not simulated")
@@ -113,10 +113,10 @@ def load_market(
 def _custom_events(spec: str, custom: Path | None, paths: Sequence[Path | None]) -> list[CustomEvents]:
     """Load the data of one's own classes that a spec names."""
     classes = custom_classes(spec_of(spec).features)
-    catalogs = [custom] if custom else [path for path in paths if path is not None and is_catalog(path)]
+    catalogs = [custom] if custom else [path for path in dict.fromkeys(paths) if path is not None and is_catalog(path)]
     if classes and not catalogs:
         named = ", ".join(data_class.__name__ for data_class in classes)
         raise typer.BadParameter(
             f"expected --custom, a NautilusTrader catalog with {named}, which {spec} takes, got none"
         )
-    return [load_custom_events(catalogs[0], data_class) for data_class in classes]
+    return [load_custom_events(data_class, *catalogs) for data_class in classes]

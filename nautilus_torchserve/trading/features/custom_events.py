@@ -22,7 +22,7 @@ class CustomEvents:
     Raises
     ------
     BadData
-        One is of another class, or not in order.
+        One is of another class, not in order, or received before it happened.
     """
 
     data_class: type[Data]
@@ -38,6 +38,11 @@ class CustomEvents:
                 raise BadData(
                     f"{self.source}: datum {position + 1}: expected a {self.data_class.__name__}, "
                     f"got a {type(event).__name__}"
+                )
+            if not 0 < event.ts_event <= event.ts_init:
+                raise BadData(
+                    f"{self.source}: datum {position + 1}: expected ts_event above 0, and ts_init, at which features "
+                    f"are given it, not before that (Unix ns), got ts_event {event.ts_event}, ts_init {event.ts_init}"
                 )
         backwards = np.flatnonzero(np.diff(self.ts_init) < 0)
         if len(backwards):
@@ -68,8 +73,8 @@ class CustomEvents:
         return [CustomData(of_class, event) for event in self.events[start:stop]]
 
 
-def load_custom_events(catalog: Path, data_class: type[Data]) -> CustomEvents:
-    """Read all data of a class from a NautilusTrader catalog; the class has to be registered for it.
+def load_custom_events(data_class: type[Data], *catalogs: Path) -> CustomEvents:
+    """Read all data of a class from NautilusTrader catalogs; the class has to be registered for it.
 
     ``@customdataclass`` does that.
 
@@ -78,14 +83,17 @@ def load_custom_events(catalog: Path, data_class: type[Data]) -> CustomEvents:
     BadData
         There are none, or they cannot be read.
     """
-    try:
-        stored = ParquetDataCatalog(catalog).custom_data(data_class) or []
-    except (OSError, RuntimeError, ValueError, KeyError, TypeError) as error:
-        raise BadData(
-            f"{catalog.name}: expected {data_class.__name__}, registered for catalogs (@customdataclass), "
-            f"got unreadable data: {error}"
-        ) from None
+    stored: list[Data] = []
+    for catalog in catalogs:
+        try:
+            stored += ParquetDataCatalog(catalog).custom_data(data_class) or []
+        except Exception as error:  # of the file, or of the class's own code
+            raise BadData(
+                f"{catalog.name}: expected {data_class.__name__}, registered for catalogs (@customdataclass), "
+                f"got unreadable data: {type(error).__name__}: {error}"
+            ) from error
+    names = ", ".join(catalog.name for catalog in catalogs)
     events = [event.data if isinstance(event, CustomData) else event for event in stored]
     if not events:
-        raise BadData(f"{catalog.name}: expected a NautilusTrader catalog with {data_class.__name__}, got none")
-    return CustomEvents(data_class, sorted(events, key=lambda event: event.ts_init), catalog.name)
+        raise BadData(f"{names}: expected a NautilusTrader catalog with {data_class.__name__}, got none")
+    return CustomEvents(data_class, sorted(events, key=lambda event: event.ts_init), names)

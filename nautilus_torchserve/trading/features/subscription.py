@@ -90,7 +90,14 @@ def predicted(features: FeatureSet, instrument_ids: Sequence[InstrumentId]) -> l
     """Return the instruments that predictions are about: those that `FeatureSet.data` does not name as others.
 
     The first of all, where it names each of them.
+
+    Raises
+    ------
+    BadData
+        There are no instruments.
     """
+    if not instrument_ids:
+        raise BadData("expected market data of at least 1 instrument, got none")
     named = {parse_subscription(text, _ANY).instrument_id for text in features.data}
     unnamed = [instrument_id for instrument_id in dict.fromkeys(instrument_ids) if instrument_id not in named]
     return unnamed or list(instrument_ids[:1])
@@ -139,7 +146,7 @@ def given_by(data: Events) -> tuple[Subscription, ...]:
 
 
 def split_custom(data: Iterable[Events]) -> tuple[list[Trades | Bars | Quotes], list[CustomEvents]]:
-    """Return market data, and those of classes of one's own."""
+    """Return market data, and those of classes of one's own; refuse several series of one class."""
     market: list[Trades | Bars | Quotes] = []
     custom: list[CustomEvents] = []
     for item in data:
@@ -147,6 +154,9 @@ def split_custom(data: Iterable[Events]) -> tuple[list[Trades | Bars | Quotes], 
             custom.append(item)
         else:
             market.append(item)
+    if len({events.data_class for events in custom}) < len(custom):
+        names = ", ".join(events.data_class.__name__ for events in custom)
+        raise BadData(f"expected custom data of different classes, got {names}")
     return market, custom
 
 
@@ -159,7 +169,8 @@ def custom_classes(features: FeatureSet) -> list[type[Data]]:
 def source_kinds(features: FeatureSet) -> set[Kind]:
     """Return the kinds of data of a predicted instrument that a feature set needs; raises as `parse_subscription`."""
     subscriptions = (parse_subscription(text, _ANY) for text in features.data)
-    return {source.kind for source in map(source_of, subscriptions) if source.instrument_id == _ANY}
+    sources = [source_of(item) for item in subscriptions if item.instrument_id is not None]  # custom data have none
+    return {source.kind for source in sources if source.instrument_id == _ANY}
 
 
 def external_interval(features: FeatureSet) -> str | None:

@@ -278,7 +278,7 @@ def test_data_of_a_class_of_ones_own_reach_features_everywhere(moves_archive: Pa
     times = trades.ts_init[::30] + 5
     scores = [Sentiment(ts_event=ts - 5, ts_init=ts, score=float(n % 3)) for n, ts in enumerate(times.tolist())]
     ParquetDataCatalog(tmp_path).write_data([*scores])
-    custom = load_custom_events(tmp_path, Sentiment)
+    custom = load_custom_events(Sentiment, tmp_path)
 
     result = in_both_modes([trades, custom], settings_for(moves_archive, "SCORED"))
     arrays = feature_arrays(SCORED, [trades, custom])
