@@ -15,7 +15,17 @@ LIBRARY = "nautilus_torchserve"
 BUNDLED = ("handlers", "model_defs")
 """Packages of the bundle that may be packed."""
 PACKED = tuple(
-    f"{LIBRARY}.{name}" for name in ("bundle", "features", "inference", "models.spec", "user_error", "wire", "worker")
+    f"{LIBRARY}.{name}"
+    for name in (
+        "bundle",
+        "features",
+        "inference",
+        "models.json_mapping",
+        "models.spec",
+        "user_error",
+        "wire",
+        "worker",
+    )
 )
 """Parts of the library that may be packed. The others belong to clients, or to the trading side."""
 _CATCH_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
