@@ -3,7 +3,7 @@
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
 from pathlib import Path
@@ -192,8 +192,9 @@ def trade(
     data: Data, settings_type: type[RunSettings], arguments: DemoArguments, url: str, out: Path, advance: Advance
 ) -> dict[str, Any]:
     """Run the backtest and write its report; return the summary."""
-    size = least_size(market_of(settings_type(url=url)).events(data)[0], arguments.instruments)
-    settings = settings_type(url=url, trade_size=size, instruments=arguments.instruments)
+    default = settings_type(url=url)
+    size = least_size(market_of(default).events(data, default)[0], arguments.instruments)
+    settings = replace(default, trade_size=size, instruments=arguments.instruments)
     result = run_backtest(data, settings, advance)
     return {**summary(settings, result), "report": str(write_reports(settings, result, out))}
 

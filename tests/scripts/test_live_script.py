@@ -41,7 +41,10 @@ def test_an_unusable_file_is_an_invalid_argument(app: Typer, tmp_path: Path) -> 
     result = CliRunner().invoke(app, [str(path)])
 
     assert result.exit_code == 2
-    assert f"error: {path}: market: expected one of trades, quotes, bars and simulate, or trades and quotes, got none" in result.stderr
+    assert (
+        f"error: {path}: market: expected one of trades, quotes, bars and simulate, or trades and quotes, got none"
+        in result.stderr
+    )
 
 
 def test_limits_are_printed_before_real_orders(app: Typer) -> None:
