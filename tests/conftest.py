@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor, ProcessPoolExecutor
 from functools import cache
 from importlib.abc import MetaPathFinder
 from importlib.util import find_spec
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -102,6 +104,13 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield folder
     finally:
         subprocess.run(["umount", "--lazy", f"{folder}"], check=True)
+
+
+@pytest.fixture(scope="session")
+def fresh_process() -> Iterator[Executor]:
+    """Another process, which has no threads: the end of a trace of memory may crash those of a Python before 3.12.9."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as process:
+        yield process
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,7 @@
 """The worker's reader gives what TorchServe's own gives, however the bytes arrive."""
 
 import tracemalloc
+from concurrent.futures import Executor
 
 import pytest
 from hypothesis import given
@@ -26,33 +27,34 @@ def test_reads_what_torchserves_own_reader_reads(first: list, second: list, size
         assert reader.retrieve_msg(for_reader) == otf_message_handler.retrieve_msg(for_torchserve)  # type: ignore[arg-type]
 
 
-def test_a_form_of_many_fields_takes_less_memory_than_its_bytes() -> None:
-    data = b"".join((b"I", length_and("id"), END, 100_000 * (length_and("a") + 2 * length_and("")), END, END))
-    pieces = Trickle(data, [4096] * (len(data) // 4096))
+def read_traced(data: bytes, piece: int) -> tuple[list, int]:
+    """The parameters of each request in a message that arrives in pieces, and the most memory that reading it took."""
+    pieces = Trickle(data, [piece] * (len(data) // piece))
     tracemalloc.start()
-    before = tracemalloc.get_traced_memory()[0]
-
-    _, batch = Reader().retrieve_msg(pieces)  # type: ignore[arg-type]
-
-    grown = tracemalloc.get_traced_memory()[1] - before
-    tracemalloc.stop()
-    assert len(batch[0]["parameters"]) == MAX_PARTS
-    assert grown < len(data) / 2
+    try:
+        _, batch = Reader().retrieve_msg(pieces)  # type: ignore[arg-type]
+        return [request["parameters"] for request in batch], tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
-def test_what_has_arrived_is_not_parsed_again() -> None:
+def test_a_form_of_many_fields_takes_less_memory_than_its_bytes(fresh_process: Executor) -> None:
+    data = b"".join((b"I", length_and("id"), END, 100_000 * (length_and("a") + 2 * length_and("")), END, END))
+
+    (parameters,), most = fresh_process.submit(read_traced, data, 4096).result()
+
+    assert len(parameters) == MAX_PARTS
+    assert most < len(data) / 2
+
+
+def test_what_has_arrived_is_not_parsed_again(fresh_process: Executor) -> None:
     """A batch of large bodies comes in thousands of pieces: 64 of 4 MB took minutes."""
     body = bytes(1 << 20)
     data = message([("id", [], [("body", "application/octet-stream", body)])] * 16)
-    pieces = Trickle(data, [1 << 14] * (len(data) >> 14))
-    reader = Reader()
-    tracemalloc.start()
 
-    _, batch = reader.retrieve_msg(pieces)  # type: ignore[arg-type]
+    parameters, most = fresh_process.submit(read_traced, data, 1 << 14).result()
 
-    most = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert [len(request["parameters"][0]["value"]) for request in batch] == [len(body)] * 16
+    assert [len(of_request[0]["value"]) for of_request in parameters] == [len(body)] * 16
     assert most < 1.3 * len(data)  # the parsed, and one body that is not: not all that has arrived besides
 
 
