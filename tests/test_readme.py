@@ -44,7 +44,13 @@ RUN_ELSEWHERE = {
 """Commands that this test does not run, and what does."""
 SLOW = tuple(f"nautilus-torchserve train {rest}" for rest in ("sentiment", "price --bars 4000", "price --bars 2000"))
 """Blocks that begin so take long: they are run by `make test-slow`."""
-ALSO_SLOW = ("nautilus-torchserve live", "--latency-profile", "deploy/production.properties", "torch-model-archiver")
+ALSO_SLOW = (
+    "nautilus-torchserve live deploy",
+    "nautilus-torchserve live runs",
+    "--latency-profile",
+    "deploy/production.properties",
+    "torch-model-archiver",
+)
 """And so do blocks with these in them."""
 QUICKLY = {
     "nautilus-torchserve train sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0 --threads 1"

@@ -129,6 +129,7 @@ def feature_rows(
     name: str,
     given_from_ns: int = 0,
     second: bool = False,
+    until_ns: int | None = None,
 ) -> FeatureRows:
     """Return all rows about one instrument, those of the warm-up too.
 
@@ -140,6 +141,8 @@ def feature_rows(
         The streaming class is not given what is received before this (Unix ns).
     second : bool
         Whether a second object is given the same data, each one later, as that of another instrument would be.
+    until_ns : int, optional
+        As `trading.features.stream.merge` takes it.
 
     Raises
     ------
@@ -159,7 +162,7 @@ def feature_rows(
     rows, places, prices = [], [], []
     event, price = 0, float("nan")
     of_quotes = all(isinstance(data, Quotes) for data in market.series)
-    for chunk in merge(market.streams(), InternalBars(bar_types, market.instruments)):
+    for chunk in merge(market.streams(), InternalBars(bar_types, market.instruments), until_ns):
         for data in chunk:
             is_internal = isinstance(data, Bar) and data.bar_type.is_internally_aggregated()
             if not is_internal:
@@ -227,10 +230,18 @@ def feature_arrays(
     return market_arrays(spec, market, instrument_id)
 
 
-def market_arrays(spec: ModelSpec, market: MarketData, instrument_id: InstrumentId) -> FeatureArrays:
-    """Return what `feature_arrays` does, of market data in the engine's names and decimals."""
+def market_arrays(
+    spec: ModelSpec, market: MarketData, instrument_id: InstrumentId, until_ns: int | None = None
+) -> FeatureArrays:
+    """Return what `feature_arrays` does, of market data in the engine's names and decimals.
+
+    Parameters
+    ----------
+    until_ns : int, optional
+        As `trading.features.stream.merge` takes it.
+    """
     features = spec.features
-    computed = feature_rows(features, market, instrument_id, spec.name)
+    computed = feature_rows(features, market, instrument_id, spec.name, until_ns=until_ns)
     steps = load_schema(features).time_steps
     rows, first = computed.rows[features.warm_up :], features.warm_up + (steps or 1) - 1
     if len(computed.rows) <= first:

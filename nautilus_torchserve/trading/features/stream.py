@@ -52,10 +52,15 @@ def series_streams(series: Sequence[Trades | Bars | Quotes], instruments: Sequen
     return [stream for pair in pairs for stream in event_streams(*pair)]
 
 
-def merge(streams: Sequence[Stream], bars: InternalBars) -> Iterator[list[Data]]:
+def merge(streams: Sequence[Stream], bars: InternalBars, until_ns: int | None = None) -> Iterator[list[Data]]:
     """Yield the data of all streams by time, some at a time, and before each of them the bars that close by then.
 
     Of data of one time, those of an earlier stream come first.
+
+    Parameters
+    ----------
+    until_ns : int, optional
+        Time until which bars close after the last datum, Unix ns; None: with it.
     """
     times = np.sort(np.concatenate([stream.ts_init for stream in streams]))
     begins = [0] * len(streams)
@@ -68,3 +73,5 @@ def merge(streams: Sequence[Stream], bars: InternalBars) -> Iterator[list[Data]]
         ordered = together[np.argsort(np.concatenate(received), kind="stable")]
         yield [each for datum in ordered for each in (*bars.add(datum), datum)]
         begins = ends
+    if until_ns is not None:
+        yield [*bars.close_until(until_ns)]

@@ -104,3 +104,18 @@ def test_bars_closed_by_a_timer_are_those_closed_by_the_next_trade(market: Marke
 
     assert list(map(Bar.to_dict, closed)) == list(map(Bar.to_dict, expected))
     assert len(closed) > 2
+
+
+def test_bars_close_after_the_last_trade_until_a_given_time(market: MarketData) -> None:
+    (trades,), (instrument,) = market.series, market.instruments
+    bar_type = BarType.from_str(f"{instrument.id}-1-MINUTE-LAST-INTERNAL")
+    last_ns = int(trades.ts_init[-1])
+
+    with_it, later = (
+        [data for chunk in merge(market.streams(), InternalBars([bar_type], [instrument]), until_ns) for data in chunk]
+        for until_ns in (None, last_ns + 90 * 10**9)
+    )
+
+    assert later[: len(with_it)] == with_it
+    assert [type(data) for data in later[len(with_it) :]] == [Bar]
+    assert last_ns < later[-1].ts_event <= last_ns + 60 * 10**9

@@ -57,7 +57,7 @@ def own_inputs(recorded: LoggedRun, trades: Trades, instrument: Instrument, spec
     """
     check_data(recorded, trades)
     market = MarketData((conform(shifted_to(trades, recorded), instrument),), (instrument,))
-    arrays = market_arrays(spec, market, instrument.id)
+    arrays = market_arrays(spec, market, instrument.id, recorded.until_ns)
     schema = load_schema(spec.features)
 
     def of_model(client: InferenceClient) -> NDArray[np.float32]:
