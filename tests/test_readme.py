@@ -52,6 +52,8 @@ ALSO_SLOW = (
     "torch-model-archiver",
 )
 """And so do blocks with these in them."""
+SLOW_PAGES = ("archives.md", "data-formats.md", "instruments.md", "statistics.md")
+"""And pages whose blocks are quick, but many."""
 QUICKLY = {
     "nautilus-torchserve train sentiment --out runs/sentiment": " --set fit.epochs=1 --set fit.rdrop=0 --threads 1"
 }
@@ -130,7 +132,7 @@ def blocks() -> list[Any]:
             first,
             block,
             id=f"{first}: {'' if page == first else f'{page}: '}{block.splitlines()[0][:60]}",
-            marks=[pytest.mark.slow] if is_slow(block) else [],
+            marks=[pytest.mark.slow] if is_slow(block) or first in SLOW_PAGES else [],
         )
         for first in PAGES
         if first not in CONTINUE_README

@@ -78,6 +78,7 @@ def run_in(bundle: Path, *arguments: str) -> dict[str, Any]:
     return summary
 
 
+@pytest.mark.slow
 def test_gru_on_quotes(tmp_path: Path) -> None:
     bundle = bundle_with("quotes", tmp_path / "bundle")
 
@@ -88,6 +89,7 @@ def test_gru_on_quotes(tmp_path: Path) -> None:
     assert (summary["equal"], summary["leaks"], summary["page"]) == (True, [], True)
 
 
+@pytest.mark.slow
 def test_torchscript_classifier_on_bars(tmp_path: Path) -> None:
     bundle = bundle_with("torchscript", tmp_path / "bundle")
     spec = ("breakout.pt", "--spec", "model_defs/breakout.py")

@@ -30,6 +30,7 @@ def servers_in(folder: Path) -> list[psutil.Process]:
     ]
 
 
+@pytest.mark.slow  # `.ci/run` has run `make demo` by then
 def test_demo_trades_and_leaves_nothing_running(tmp_path: Path) -> None:
     result = call_script("scripts/demo.py", *options(tmp_path), "--size", "12000", "--json")
 
