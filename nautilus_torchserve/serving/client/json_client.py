@@ -44,7 +44,7 @@ class JsonClient(InferenceClient):
     """One request a row over HTTP, each over a connection of its own: such a handler repeats no request's id, and no
     late answer to another request comes over a new connection.
 
-    The version is the one that the client was told, since answers do not name theirs; the archive's digest is
+    The version is the one given to the client, since answers do not name theirs; the archive's digest is
     `UNKNOWN_DIGEST`. A failed row ends `predict` for all of its rows: callers give it ``metadata.max_rows`` of them.
 
     Parameters
