@@ -6,7 +6,7 @@ from traffic_support import MODEL, MakeRouter, calls, canary, versions
 
 from nautilus_torchserve.traffic.records import ShadowAnswer
 from nautilus_torchserve.traffic.router import MOST_COPIES, Router
-from nautilus_torchserve.traffic.split import Kind
+from nautilus_torchserve.traffic.split import Kind, fraction
 from nautilus_torchserve.traffic.store import TrafficStore
 from support import until
 
@@ -20,9 +20,11 @@ def test_a_shadow_gets_copies_of_its_share_and_answers_no_request(
     answers = [router.predict(rows[number : number + 1], f"I{number}", number) for number in range(100)]
 
     assert {answer.version for answer in answers} == {"1.0"}
-    until(lambda: refreshed(router) and copies(store) > 0 and calls(store, "shadow-1")["1.1"][0] == copies(store))
+    copied = {number for number in range(100) if fraction("shadow-1", f"call {number}") < 0.5}
+    until(lambda: refreshed(router) and copies(store) == calls(store, "shadow-1").get("1.1", (0,))[0] == len(copied))
     shadows = store.read(ShadowAnswer, "shadow-1")
-    assert 30 < len(shadows) < 70
+    assert {shadow.ts_ns for shadow in shadows} == copied
+    assert 30 < len(copied) < 70
     for shadow in shadows:
         expected = {name: values.item(0) for name, values in answers[shadow.ts_ns].outputs.items()}
         assert shadow.instrument_id == f"I{shadow.ts_ns}"
