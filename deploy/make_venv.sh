@@ -28,7 +28,7 @@ if [ -x "$folder"/bin/python ]; then
     fi
     case " $* " in
         *" $version "*) if has_pip || "$folder"/bin/python -m ensurepip >/dev/null 2>&1; then exit 0; fi ;;
-        *) case $version in [0-9]*) fail "expected Python $* in $folder, got $version: make clean removes it" ;; esac ;;
+        *) case $version in [0-9]*) fail "expected a Python among $* in $folder, got $version: make clean removes it" ;; esac ;;
     esac
 fi
 

@@ -135,6 +135,20 @@ def test_part_of_the_quotes_is_their_slice(tmp_path: Path) -> None:
     assert (part.bid_price.tolist(), part.place(0), part.sha256 == quotes.sha256) == ([968225], "line 3", False)
 
 
+def test_prices_that_have_not_changed_are_those_of_the_row_before(tmp_path: Path) -> None:
+    ticks = (("1.4", "", "2"), ("", "1.6", "4"), ("", "1.7", "4"), ("1.5", "", "2"))
+    rows = "".join(
+        f"2024.01.01\t00:00:0{second}.123\t{bid}\t{ask}\t\t\t{flags}\n"
+        for second, (bid, ask, flags) in enumerate(ticks)
+    )
+    header = "<DATE>\t<TIME>\t<BID>\t<ASK>\t<LAST>\t<VOLUME>\t<FLAGS>\n"
+
+    quotes = load_quotes(written(tmp_path, header + rows, "EURUSD_202401010000_202401010001.csv"))
+
+    assert (quotes.bid_price.tolist(), quotes.ask_price.tolist()) == ([14, 14, 15], [16, 17, 17])
+    assert "1 of 4 quotes lack a bid or an ask and were left out" in quotes.notes[0]
+
+
 LEVELS_CSV = (
     "timestamp,bid_price_0,ask_price_0,bid_size_0,ask_size_0,bid_price_1,ask_price_1,bid_size_1,ask_size_1\n"
     "1704067200123,1.4,1.6,2,4,1.3,1.7,5,6\n"

@@ -35,7 +35,7 @@ def make(machine: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         ["make", "setup", *arguments],
         cwd=machine,
-        env={"PATH": str(machine / "bin")},
+        env={"PATH": str(machine / "bin"), "HOME": str(machine / "home")},
         capture_output=True,
         text=True,
         check=False,
@@ -105,7 +105,7 @@ def test_missing_python_is_named_and_no_environment_is_left(
 @pytest.mark.parametrize(
     ("version", "arguments", "message"),
     [
-        ("3.14", [], "error: expected Python 3.11 3.12 3.13 in .venv, got 3.14: make clean removes it"),
+        ("3.14", [], "error: expected a Python among 3.11 3.12 3.13 in .venv, got 3.14: make clean removes it"),
         ("3.12", ["PYTHON=own"], "error: expected Python 3.13 (own) in .venv, got 3.12: make clean removes it"),
     ],
 )
@@ -121,6 +121,27 @@ def test_environment_of_another_python_is_the_users_to_remove(
 
     assert message in result.stderr
     assert (machine / ".venv" / "bin" / "python").exists()
+
+
+def test_a_python_that_pyenv_keeps_is_found_by_its_version(machine: Path) -> None:
+    python = machine / "home/.pyenv/versions/3.13.0/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text(f"#!/bin/sh\n{OF_3_13}\n")
+    python.chmod(0o755)
+    install(machine, "python3.13", "exit 127")  # pyenv's program, which says that no version is chosen
+
+    for arguments in ([], ["PYTHON=python3.13"]):
+        assert f"got {python} without them" in make(machine, *arguments).stderr
+
+
+def test_another_python_than_that_of_a_finished_environment_is_refused(machine: Path) -> None:
+    install(machine, "own", OF_3_13)
+    (machine / ".venv" / "bin").mkdir(parents=True)
+    install(machine, "../.venv/bin/python", "echo 3.12")
+    (machine / ".venv" / "installed").touch()
+
+    assert "error: expected Python 3.13 (own) in .venv, got 3.12" in make(machine, "PYTHON=own").stderr
+    assert make(machine).returncode == 0
 
 
 @pytest.mark.slow

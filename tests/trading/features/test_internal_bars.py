@@ -7,7 +7,7 @@ from nautilus_trader.backtest.engine import BacktestEngine, BacktestEngineConfig
 from nautilus_trader.common.actor import Actor
 from nautilus_trader.config import LoggingConfig
 from nautilus_trader.model.currencies import USD
-from nautilus_trader.model.data import Bar, BarType, TradeTick
+from nautilus_trader.model.data import Bar, BarType, QuoteTick, TradeTick
 from nautilus_trader.model.enums import AccountType, OmsType
 from nautilus_trader.model.objects import Money
 
@@ -15,8 +15,8 @@ from nautilus_torchserve.market.trades.load import load
 from nautilus_torchserve.trading.checks import BadSetting
 from nautilus_torchserve.trading.features.arrays import MarketData, load_market_data
 from nautilus_torchserve.trading.features.internal_bars import InternalBars
-from nautilus_torchserve.trading.features.stream import event_streams, merge
-from nautilus_torchserve.trading.instruments.instruments import trade_ticks
+from nautilus_torchserve.trading.features.stream import event_streams, merge, series_streams
+from nautilus_torchserve.trading.instruments.instruments import implied, trade_ticks
 
 KINDS = ("10-SECOND-LAST", "1-MINUTE-LAST", "7-TICK-LAST", "3-VOLUME-LAST", "100000-VALUE-LAST")
 
@@ -119,3 +119,15 @@ def test_bars_close_after_the_last_trade_until_a_given_time(market: MarketData) 
     assert later[: len(with_it)] == with_it
     assert [type(data) for data in later[len(with_it) :]] == [Bar]
     assert last_ns < later[-1].ts_event <= last_ns + 60 * 10**9
+
+
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_quotes_come_before_the_trades_of_their_time(market: MarketData, is_reversed: bool) -> None:
+    (trades,), (instrument,) = market.series, market.instruments
+    series = [trades, implied(trades)]
+
+    streams = series_streams(series[::-1] if is_reversed else series, [instrument] * 2)
+
+    first, second = (data for data in next(merge(streams, InternalBars([], [instrument])))[:2])
+    assert (type(first), type(second)) == (QuoteTick, TradeTick)
+    assert first.ts_init == second.ts_init

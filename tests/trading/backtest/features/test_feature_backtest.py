@@ -253,7 +253,9 @@ def test_orders_walk_the_levels_that_features_are_computed_from(moves_archive: P
 def test_depth_beside_trades_also_from_a_catalog(moves_archive: Path, tmp_path: Path) -> None:
     trades = load(None, trades=300, seed=2)
     depth = with_levels(implied(trades))
-    ParquetDataCatalog(tmp_path).write_data(to_depth10(depth))
+    levels = to_depth10(depth)
+    assert [level.side for level in levels[0].asks[2:4]] == [OrderSide.SELL, OrderSide.NO_ORDER_SIDE]
+    ParquetDataCatalog(tmp_path).write_data(levels)
     stored = load_quotes(tmp_path)
 
     result = in_both_modes([trades, stored], settings_for(moves_archive, "ALL"))
