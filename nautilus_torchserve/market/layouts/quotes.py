@@ -18,7 +18,12 @@ def _levels(bid_price: str, ask_price: str, bid_size: str, ask_size: str) -> dic
 
 
 _OPTIONAL_LEVELS = frozenset(name for name in _levels("", "", "", "") if name[-1].isdigit())
-_COUNTS = tuple(f"{side}_ct_{level:02}" for side in ("bid", "ask") for level in range(LEVELS))
+_DATABENTO = _levels("bid_px_{:02}", "ask_px_{:02}", "bid_sz_{:02}", "ask_sz_{:02}")
+_DATABENTO_BEST = {field: names for field, names in _DATABENTO.items() if field not in _OPTIONAL_LEVELS}
+_DATABENTO_IGNORED = (
+    *("rtype", "publisher_id", "instrument_id", "side", "depth", "price", "size", "flags", "ts_in_delta", "sequence"),
+    *(f"{side}_ct_{level:02}" for side in ("bid", "ask") for level in range(LEVELS)),
+)
 
 NAMED_QUOTES = {
     **NAMES,
@@ -136,18 +141,12 @@ QUOTES = (
         columns={
             "received": ("ts_recv",),
             "time": ("ts_event",),
-            "bid_price": ("bid_px_00",),
-            "ask_price": ("ask_px_00",),
-            "bid_size": ("bid_sz_00",),
-            "ask_size": ("ask_sz_00",),
+            **_DATABENTO_BEST,
             "symbol": ("symbol",),
             "action": ("action",),
         },
         optional=frozenset({"symbol"}),
-        ignored=(
-            *("rtype", "publisher_id", "instrument_id", "side", "depth", "price", "size", "flags"),
-            *("ts_in_delta", "sequence", "bid_ct_00", "ask_ct_00"),
-        ),
+        ignored=_DATABENTO_IGNORED,
         units=("nanoseconds",),
         raw_decimals=9,
     ),
@@ -159,15 +158,12 @@ QUOTES = (
         columns={
             "received": ("ts_recv",),
             "time": ("ts_event",),
-            **_levels("bid_px_{:02}", "ask_px_{:02}", "bid_sz_{:02}", "ask_sz_{:02}"),
+            **_DATABENTO,
             "symbol": ("symbol",),
             "action": ("action",),
         },
         optional=frozenset({"symbol"}),
-        ignored=(
-            *("rtype", "publisher_id", "instrument_id", "side", "depth", "price", "size", "flags"),
-            *("ts_in_delta", "sequence", *_COUNTS),
-        ),
+        ignored=_DATABENTO_IGNORED,
         units=("nanoseconds",),
         raw_decimals=9,
     ),
@@ -178,17 +174,11 @@ QUOTES = (
         documented="databento.com/docs/schemas/bbo: ts_recv is an interval's end, ts_event the time of the last trade",
         columns={
             "time": ("ts_recv",),
-            "bid_price": ("bid_px_00",),
-            "ask_price": ("ask_px_00",),
-            "bid_size": ("bid_sz_00",),
-            "ask_size": ("ask_sz_00",),
+            **_DATABENTO_BEST,
             "symbol": ("symbol",),
         },
         optional=frozenset({"symbol"}),
-        ignored=(
-            *("ts_event", "rtype", "publisher_id", "instrument_id", "side", "price", "size", "flags", "sequence"),
-            *("bid_ct_00", "ask_ct_00"),
-        ),
+        ignored=("ts_event", *_DATABENTO_IGNORED),
         units=("nanoseconds",),
         raw_decimals=9,
     ),
